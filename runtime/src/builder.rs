@@ -1,0 +1,142 @@
+//! `Builder`: a runtime's settings.
+
+use std::io;
+
+use crate::driver::TokioHandle;
+use crate::runtime::Runtime;
+use crate::sched::Config;
+
+/// Settings of a [`Runtime`]. Made by [`Runtime::builder`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let runtime = sisal::Runtime::builder()
+///     .workers(2)
+///     .stack_size(64 * 1024)
+///     .thread_name("web")
+///     .build()?;
+/// assert_eq!(runtime.run(|| 1 + 1), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder makes nothing until `build`"]
+pub struct Builder {
+    workers: Option<usize>,
+    stack_size: usize,
+    guard_size: usize,
+    thread_name: String,
+    tokio: Option<TokioHandle>,
+    event_interval: u32,
+    max_blocking_threads: usize,
+}
+
+/// Address space of a stack; pages are committed by use.
+const STACK_SIZE: usize = 256 * 1024;
+
+/// One page; frames of Rust code are probed, so it cannot be jumped over.
+const GUARD_SIZE: usize = 4096;
+
+/// Fibers between two looks at timers and I/O; tokio's own default for tasks.
+const EVENT_INTERVAL: u32 = 61;
+
+/// tokio's own default.
+const MAX_BLOCKING_THREADS: usize = 512;
+
+impl Builder {
+    pub(crate) fn new() -> Builder {
+        Builder {
+            workers: None,
+            stack_size: STACK_SIZE,
+            guard_size: GUARD_SIZE,
+            thread_name: "sisal-worker".to_owned(),
+            tokio: None,
+            event_interval: EVENT_INTERVAL,
+            max_blocking_threads: MAX_BLOCKING_THREADS,
+        }
+    }
+
+    /// Worker threads. Default: as many as the process may use cores.
+    pub fn workers(mut self, workers: usize) -> Builder {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Bytes of a fiber's stack, rounded up to pages. Default: 256 KiB of address space, of which
+    /// only what a fiber touches is memory.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// Bytes of the guard below a stack, rounded up to pages. Default: one page. More is for
+    /// foreign code whose frames may be larger than a page and are not probed.
+    pub fn guard_size(mut self, bytes: usize) -> Builder {
+        self.guard_size = bytes;
+        self
+    }
+
+    /// Worker threads are called this, with `-0`, `-1` and so on. Default: `sisal-worker`.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Builder {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// Makes another tokio runtime the current one in fibers: what a fiber gives to
+    /// `tokio::spawn`, and the sockets and timers of tokio that it makes, belong to that runtime and
+    /// outlive this one. Default: each worker's own.
+    pub fn tokio(mut self, handle: tokio::runtime::Handle) -> Builder {
+        self.tokio = Some(handle);
+        self
+    }
+
+    /// At most so many fibers are run between two looks at timers and I/O. Default: 61. Less
+    /// answers events sooner, more switches faster.
+    pub fn event_interval(mut self, fibers: u32) -> Builder {
+        self.event_interval = fibers;
+        self
+    }
+
+    /// Threads for blocking closures, of the whole runtime. Half of them serve
+    /// [`unblock`](crate::unblock()), the rest what tokio's own calls (files, name lookup) block.
+    /// They are started when needed. Default: 512.
+    pub fn max_blocking_threads(mut self, threads: usize) -> Builder {
+        self.max_blocking_threads = threads;
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a setting that cannot be (no workers, no blocking threads, an event
+    /// interval of 0, a stack too small or too large), naming it; else what the operating system
+    /// says to threads, epoll or memory.
+    pub fn build(self) -> io::Result<Runtime> {
+        let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        let workers = match self.workers {
+            Some(workers) => workers,
+            None => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        };
+        if workers == 0 || workers > u32::MAX as usize {
+            return invalid("`Builder::workers` must be 1 or more");
+        }
+        if self.event_interval == 0 {
+            return invalid("`Builder::event_interval` must be 1 or more");
+        }
+        if self.max_blocking_threads == 0 {
+            return invalid("`Builder::max_blocking_threads` must be 1 or more");
+        }
+        if self.thread_name.contains('\0') {
+            return invalid("`Builder::thread_name` must not contain a NUL");
+        }
+        Runtime::start(Config {
+            workers,
+            stack_size: self.stack_size,
+            guard_size: self.guard_size,
+            thread_name: self.thread_name,
+            tokio: self.tokio,
+            event_interval: self.event_interval,
+            max_blocking_threads: self.max_blocking_threads,
+        })
+    }
+}

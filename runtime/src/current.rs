@@ -1,0 +1,125 @@
+//! The one thread-local: on which worker this thread is, and on which fiber's stack.
+//!
+//! S8: reached through the never-inlined functions of this file only, and no borrow of it leaves
+//! them. The compiler may cache a thread-local's address across a switch; started fibers never
+//! change threads (S1), so even that would be harmless, but other crates' inlining is not ours
+//! to reason about.
+
+use std::cell::Cell;
+
+use crate::driver::Reactor;
+use crate::fiber::{FiberPtr, Running};
+
+thread_local! {
+    static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
+}
+
+/// What a worker thread knows of itself. Lives in the worker, which outlives every fiber on it.
+pub(crate) struct Context {
+    /// The fiber whose stack is in use; `None` on the worker's own.
+    pub(crate) fiber: Cell<Option<FiberPtr>>,
+    /// A cancelled fiber could not unwind because this thread was panicking.
+    pub(crate) cancel_deferred: Cell<bool>,
+    /// Where this worker's timers and sockets register.
+    pub(crate) reactor: Reactor,
+    /// The scheduler's own two pointers; only it knows their types.
+    pub(crate) runtime: *const (),
+    pub(crate) worker: *const (),
+}
+
+/// S10: where the calling code is.
+#[derive(Clone, Copy)]
+pub(crate) enum ThreadState {
+    /// On a fiber's stack: waiting parks the fiber.
+    Fiber(Running),
+    /// On a worker's own stack: waiting would stop the reactor that must end the wait.
+    Worker,
+    /// On a thread of somebody else's: waiting blocks it.
+    Plain,
+}
+
+/// Installs `context` as this thread's while `f` runs.
+pub(crate) fn enter<R>(context: &Context, f: impl FnOnce() -> R) -> R {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            set(std::ptr::null());
+        }
+    }
+    set(context);
+    let _leave = Leave;
+    f()
+}
+
+#[inline(never)]
+fn set(context: *const Context) {
+    CURRENT.set(context);
+}
+
+#[inline(never)]
+pub(crate) fn state() -> ThreadState {
+    // SAFETY: a context that is set outlives its being set (`enter`).
+    match unsafe { CURRENT.get().as_ref() } {
+        None => ThreadState::Plain,
+        Some(context) => match context.fiber.get() {
+            None => ThreadState::Worker,
+            // SAFETY: the worker sets `fiber` around the switch to it and nowhere else.
+            Some(fiber) => ThreadState::Fiber(unsafe { Running::new(fiber) }),
+        },
+    }
+}
+
+/// The worker pointer of this thread, if it is a worker of that runtime.
+#[inline(never)]
+pub(crate) fn worker_of(runtime: *const ()) -> Option<*const ()> {
+    // SAFETY: as in `state`.
+    let context = unsafe { CURRENT.get().as_ref() }?;
+    (context.runtime == runtime).then_some(context.worker)
+}
+
+/// The runtime pointer of this thread, if it is a worker.
+#[inline(never)]
+pub(crate) fn runtime() -> Option<*const ()> {
+    // SAFETY: as in `state`.
+    unsafe { CURRENT.get().as_ref() }.map(|context| context.runtime)
+}
+
+/// Runs `f`, which does not switch, with this worker's reactor as tokio's current one.
+///
+/// # Panics
+/// Off a worker.
+#[inline(never)]
+pub(crate) fn with_reactor<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: as in `state`.
+    let context = unsafe { CURRENT.get().as_ref() };
+    context
+        .expect("only a worker has a reactor")
+        .reactor
+        .enter(f)
+}
+
+/// See `Context::cancel_deferred`.
+#[inline(never)]
+pub(crate) fn defer_cancel() {
+    // SAFETY: as in `state`.
+    if let Some(context) = unsafe { CURRENT.get().as_ref() } {
+        context.cancel_deferred.set(true);
+    }
+}
+
+/// S10: panics if the caller is on a worker's own stack.
+#[track_caller]
+pub(crate) fn forbid_worker(call: &str, instead: &str) {
+    if let ThreadState::Worker = state() {
+        refuse_worker(call, instead);
+    }
+}
+
+#[cold]
+#[track_caller]
+pub(crate) fn refuse_worker(call: &str, instead: &str) -> ! {
+    panic!(
+        "`{call}` would block a worker's own stack (an async task, a waker or a destructor that \
+         runs there), and with it the reactor that must end the wait: {instead}"
+    )
+}

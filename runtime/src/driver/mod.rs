@@ -1,0 +1,10 @@
+//! The only place that knows a tokio `Runtime`: runs a worker's turns, sleeps until woken.
+
+mod blocking;
+mod reactor;
+
+pub(crate) use blocking::{BlockingPool, Spawner};
+pub(crate) use reactor::{Driver, Reactor, Turn};
+
+pub(crate) use tokio::runtime::Handle as TokioHandle;
+pub(crate) use tokio::task::coop::has_budget_remaining;

@@ -1,0 +1,84 @@
+//! A worker's own tokio runtime, with the scheduler as its root future.
+//!
+//! A poll of the root future is one turn of the scheduler. tokio polls it under its cooperation
+//! budget and drives timers and I/O between polls, so a turn that ends often enough keeps both
+//! going, and a worker needs no second thread.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
+
+/// What the scheduler wants after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Look at timers and I/O, then call again.
+    Again,
+    /// Nothing to run: wait for an event or a wake.
+    Sleep,
+    /// The worker is over.
+    Exit,
+}
+
+/// A worker's reactor. Made and used on the worker's thread.
+pub(crate) struct Driver {
+    runtime: LocalRuntime,
+    foreign: Option<Handle>,
+}
+
+impl Driver {
+    /// # Errors
+    /// The operating system's, for epoll and eventfd.
+    pub(crate) fn new(foreign: Option<Handle>, blocking_threads: usize) -> io::Result<Driver> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(blocking_threads)
+            .thread_name("sisal-blocking")
+            .build_local(LocalOptions::default())?;
+        Ok(Driver { runtime, foreign })
+    }
+
+    pub(crate) fn reactor(&self) -> Reactor {
+        let foreign = self.foreign.is_some();
+        let handle = self.runtime.handle().clone();
+        Reactor { handle, foreign }
+    }
+
+    /// Calls `turn` until it says `Exit`. Its argument wakes this worker from its sleep.
+    pub(crate) fn drive(&self, mut turn: impl FnMut(&Waker) -> Turn) {
+        self.runtime.block_on(poll_fn(|cx| {
+            let _entered = self.foreign.as_ref().map(Handle::enter);
+            match turn(cx.waker()) {
+                Turn::Again => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Turn::Sleep => Poll::Pending,
+                Turn::Exit => Poll::Ready(()),
+            }
+        }));
+    }
+
+    /// Drops the async tasks that are left, and waits at most `timeout` for blocking closures of
+    /// tokio's own calls.
+    pub(crate) fn shut_down(self, timeout: Duration) {
+        self.runtime.shutdown_timeout(timeout);
+    }
+}
+
+/// Where a worker's timers and sockets register.
+pub(crate) struct Reactor {
+    handle: Handle,
+    /// With `Builder::tokio` the current runtime in a fiber is another than its worker's.
+    foreign: bool,
+}
+
+impl Reactor {
+    /// Runs `f`, which does not switch, with this reactor current.
+    pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _entered = self.foreign.then(|| self.handle.enter());
+        f()
+    }
+}

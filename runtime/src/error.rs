@@ -1,0 +1,114 @@
+//! Why a fiber gave no result.
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::sync::Mutex;
+
+use crate::fiber::Identity;
+
+/// Why joining a fiber gave no result: it panicked, it was cancelled, or it could not start.
+///
+/// The text names the fiber, its id and where it was spawned.
+///
+/// ```
+/// let error = sisal::run(|| sisal::fiber::spawn(|| panic!("no milk")).join().unwrap_err());
+/// assert!(error.is_panic());
+/// assert!(error.to_string().contains("no milk"));
+/// ```
+pub struct JoinError {
+    fiber: Identity,
+    kind: Kind,
+}
+
+enum Kind {
+    /// The mutex only makes the payload `Sync`; it is never locked.
+    Panic(Mutex<Box<dyn Any + Send>>, Option<Box<str>>),
+    Cancelled,
+    NoStack(io::Error),
+}
+
+impl JoinError {
+    pub(crate) fn panic(fiber: Identity, payload: Box<dyn Any + Send>) -> JoinError {
+        let text = payload
+            .downcast_ref::<&'static str>()
+            .map(|s| Box::from(*s))
+            .or_else(|| payload.downcast_ref::<String>().map(|s| Box::from(&**s)));
+        let kind = Kind::Panic(Mutex::new(payload), text);
+        JoinError { fiber, kind }
+    }
+
+    pub(crate) fn cancelled(fiber: Identity) -> JoinError {
+        let kind = Kind::Cancelled;
+        JoinError { fiber, kind }
+    }
+
+    pub(crate) fn no_stack(fiber: Identity, error: io::Error) -> JoinError {
+        let kind = Kind::NoStack(error);
+        JoinError { fiber, kind }
+    }
+
+    /// Whether the fiber panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.kind, Kind::Panic(..))
+    }
+
+    /// Whether the fiber was unwound because its runtime shut down, or never started for that
+    /// reason.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.kind, Kind::Cancelled)
+    }
+
+    /// What the fiber panicked with, to be passed to [`std::panic::resume_unwind`].
+    ///
+    /// # Panics
+    /// If the fiber did not panic: ask [`is_panic`](Self::is_panic) first, or use
+    /// [`try_into_panic`](Self::try_into_panic).
+    #[track_caller]
+    pub fn into_panic(self) -> Box<dyn Any + Send> {
+        match self.try_into_panic() {
+            Ok(payload) => payload,
+            Err(other) => panic!("`JoinError::into_panic` of a fiber that did not panic: {other}"),
+        }
+    }
+
+    /// What the fiber panicked with.
+    ///
+    /// # Errors
+    /// The error itself, if the fiber did not panic.
+    pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
+        match self.kind {
+            Kind::Panic(payload, _) => Ok(payload
+                .into_inner()
+                .unwrap_or_else(|poison| poison.into_inner())),
+            kind => Err(JoinError { kind, ..self }),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fiber = &self.fiber;
+        match &self.kind {
+            Kind::Panic(_, Some(text)) => write!(f, "{fiber} panicked: {text}"),
+            Kind::Panic(_, None) => write!(f, "{fiber} panicked with a value that is no string"),
+            Kind::Cancelled => write!(f, "{fiber} was cancelled"),
+            Kind::NoStack(error) => write!(f, "{fiber} could not start: no stack: {error}"),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl std::error::Error for JoinError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            Kind::NoStack(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What a fiber asks its worker to do once it is off its stack (S3: publish after the switch).
+
+/// The word that a fiber hands to its worker with each switch out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum AfterSwitch {
+    /// Run it again after the others: it yielded.
+    Requeue,
+    /// Move it to PARKED, unless it was called meanwhile.
+    Park,
+    /// Take its stack back: it has ended.
+    Finish,
+}
+
+impl AfterSwitch {
+    pub(super) fn encode(self) -> usize {
+        self as usize
+    }
+
+    pub(super) fn decode(word: usize) -> AfterSwitch {
+        match word {
+            0 => AfterSwitch::Requeue,
+            1 => AfterSwitch::Park,
+            _ => AfterSwitch::Finish,
+        }
+    }
+}

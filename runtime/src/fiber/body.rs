@@ -1,0 +1,231 @@
+//! The first frame of a fiber and its end.
+//!
+//! Panics stop here; the result is stored here; nothing unwinds out of here.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use switch_asm::arch;
+use switch_asm::stack::{SlabStack, Stack, StackPointer};
+
+use super::after_switch::AfterSwitch;
+use super::record::{FiberPtr, FiberRef, Stage};
+use super::state::{CANCEL, HANDLE, JOIN_WAKER};
+use crate::error::JoinError;
+
+/// The payload of the unwind that ends a cancelled fiber.
+struct Cancelled;
+
+/// Starts the unwind of a cancelled fiber. No panic hook runs.
+pub(super) fn unwind_cancelled() -> ! {
+    resume_unwind(Box::new(Cancelled))
+}
+
+/// Switches to a fresh fiber on the given stack, and returns when it leaves that stack.
+///
+/// # Safety
+/// On the stack of the worker that the fiber was just bound to, `State::begin` done.
+pub(crate) unsafe fn start(fiber: FiberPtr, stack: SlabStack) -> AfterSwitch {
+    // SAFETY: a fiber that has not ended is live; its worker may touch these cells (rule 2).
+    let header = unsafe { fiber.header() };
+    header.base.set(Some(stack.base()));
+    // SAFETY: the stack is unused and big enough (the pool gives no smaller one), `entry` never
+    // returns, and the pointer it gets is live until it ends.
+    let sp = unsafe { arch::init_stack(&stack, entry, fiber) };
+    header.sp.set(Some(sp));
+    header.stack.set(Some(stack));
+    // SAFETY: by contract; `sp` was just made.
+    unsafe { resume(fiber) }
+}
+
+/// Switches to a started fiber, and returns when it leaves its stack again.
+///
+/// # Safety
+/// On the stack of the fiber's worker, `State::begin` done; the fiber has left its stack by
+/// `Running::suspend`.
+#[inline]
+pub(crate) unsafe fn resume(fiber: FiberPtr) -> AfterSwitch {
+    // SAFETY: a fiber that has not ended is live; its worker may touch these cells (rule 2).
+    let header = unsafe { fiber.header() };
+    let (Some(sp), Some(base)) = (header.sp.take(), header.base.get()) else {
+        unreachable!("a fiber that is resumed has a stack and is not on it");
+    };
+    // SAFETY: `sp` is where the fiber left its stack, and it was taken, so it is used once.
+    let (word, sp) = unsafe { arch::switch_and_link(0, sp, base) };
+    header.sp.set(sp);
+    AfterSwitch::decode(word)
+}
+
+/// The first function on a fiber's stack.
+unsafe extern "C-unwind" fn entry(
+    _: usize,
+    parent_link: &mut StackPointer,
+    fiber: *mut FiberPtr,
+) -> ! {
+    // SAFETY: `start` put it there.
+    let fiber = unsafe { fiber.read() };
+    contained(fiber);
+    // SAFETY: this is the stack's first function, and nothing on it needs to be dropped.
+    unsafe { arch::switch_and_reset(AfterSwitch::Finish.encode(), parent_link) }
+}
+
+/// A frame that aborts rather than let an unwind reach the worker: `extern "C"`.
+extern "C" fn contained(fiber: FiberPtr) {
+    // SAFETY: the fiber runs, so it is live, and its body is run here only.
+    unsafe { (fiber.header().vtable.run)(fiber) }
+}
+
+/// # Safety
+/// On the fiber's own stack, once.
+pub(super) unsafe fn run<F, T>(fiber: FiberPtr)
+where
+    F: FnOnce() -> T,
+{
+    // SAFETY: the fiber runs, so it is live.
+    let header = unsafe { fiber.header() };
+    // SAFETY: the body owns the stage until `finish` (rule 4).
+    let stage = unsafe { &mut *(*fiber.record::<F, T>()).stage.get() };
+    let Stage::Closure(closure) = std::mem::replace(stage, Stage::Empty) else {
+        unreachable!("a fiber runs once");
+    };
+    let result = if header.state.is_cancelled() {
+        // It met the shutdown before its first run: only its destructors run, shielded (S11).
+        header.shield.set(1);
+        drop_contained(closure);
+        Err(JoinError::cancelled(header.identity.clone()))
+    } else {
+        match catch_unwind(AssertUnwindSafe(closure)) {
+            Ok(value) => Ok(value),
+            Err(payload) if payload.is::<Cancelled>() => {
+                Err(JoinError::cancelled(header.identity.clone()))
+            }
+            Err(payload) => Err(JoinError::panic(header.identity.clone(), payload)),
+        }
+    };
+    header.shield.set(1);
+    // SAFETY: by contract.
+    unsafe { end::<F, T>(fiber, result) }
+}
+
+/// # Safety
+/// Called once, by whoever holds the only right to start the fiber.
+pub(super) unsafe fn refuse<F, T>(fiber: FiberPtr, error: JoinError)
+where
+    F: FnOnce() -> T,
+{
+    // SAFETY: nobody else can start the fiber, so its contents are ours (rule 4).
+    let stage = unsafe { &mut *(*fiber.record::<F, T>()).stage.get() };
+    if let Stage::Closure(closure) = std::mem::replace(stage, Stage::Empty) {
+        drop_contained(closure);
+    }
+    // SAFETY: by contract.
+    unsafe { end::<F, T>(fiber, Err(error)) }
+}
+
+/// Moves the result out for the join handle; `None` if it was moved out before.
+///
+/// # Safety
+/// `out` is a place for an `Option<Result<T, JoinError>>`, the fiber is done, and the caller is
+/// its join handle (rule 4).
+pub(super) unsafe fn take<F, T>(fiber: FiberPtr, out: *mut ()) {
+    // SAFETY: by contract.
+    unsafe {
+        let stage = &mut *(*fiber.record::<F, T>()).stage.get();
+        let result = match std::mem::replace(stage, Stage::Empty) {
+            Stage::Result(result) => Some(result),
+            _ => None,
+        };
+        out.cast::<Option<Result<T, JoinError>>>().write(result);
+    }
+}
+
+/// Ends a fresh fiber without running it: the runtime is closed, or there is no stack for it.
+/// Gives up the fiber's own reference.
+///
+/// # Safety
+/// The caller holds the only right to start the fiber, and does not use it again.
+pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Identity) -> JoinError) {
+    // SAFETY: a fresh fiber is live, and the caller owns it.
+    unsafe {
+        let header = fiber.header();
+        (header.vtable.refuse)(fiber, why(header.identity.clone()));
+        drop(FiberRef::adopt(fiber));
+    }
+}
+
+/// Stores the result, tells whoever waits, or drops what nobody will ask for.
+///
+/// # Safety
+/// As the body, once; the closure is gone.
+unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
+    // SAFETY: the fiber's own reference keeps it live until its worker gives that up.
+    let header = unsafe { fiber.header() };
+    let stage = {
+        // SAFETY: the body owns the stage until `finish` (rule 4).
+        let stage = unsafe { (*fiber.record::<F, T>()).stage.get() };
+        // SAFETY: as above.
+        unsafe { *stage = Stage::Result(result) };
+        stage
+    };
+    let before = header.state.finish();
+    if before & HANDLE == 0 {
+        // SAFETY: without a handle the body still owns the stage (rule 4).
+        if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
+            drop_unseen(header, result);
+        }
+    }
+    if before & JOIN_WAKER != 0 {
+        // SAFETY: `finish` saw JOIN_WAKER, so the slot is the body's (rule 5).
+        if let Some(waker) = unsafe { (*header.join_waker.get()).take() } {
+            // The waker may be anybody's code.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+    if let Some(on_end) = &header.on_end {
+        on_end.ended();
+    }
+}
+
+/// Drops a result that nobody asked for, and says so if it was a panic.
+pub(super) fn drop_unseen<T>(header: &super::Header, result: Result<T, JoinError>) {
+    match result {
+        Err(error) if error.is_panic() => {
+            match &header.on_end {
+                Some(on_end) => on_end.unseen_panic(),
+                // A subscriber may be anybody's code.
+                None => {
+                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                        tracing::error!("nobody joined: {error}");
+                    }));
+                }
+            }
+            drop_contained(error);
+        }
+        result => drop_contained(result),
+    }
+}
+
+/// Drops a user's value; a panic of its destructor goes no further.
+fn drop_contained<V>(value: V) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
+    if let Err(Err(payload)) = dropped.map_err(|p| catch_unwind(AssertUnwindSafe(|| drop(p)))) {
+        // A panic in the destructor of a panic's payload: enough.
+        std::mem::forget::<Box<dyn Any + Send>>(payload);
+    }
+}
+
+impl super::Header {
+    /// Asks the fiber to unwind at its next suspension. Its worker only. True: queue it.
+    #[must_use]
+    pub(crate) fn cancel(&self) -> bool {
+        self.notify(CANCEL)
+    }
+
+    /// Takes the stack of a fiber that has ended.
+    ///
+    /// # Safety
+    /// On its worker's stack, after `AfterSwitch::Finish`.
+    pub(crate) unsafe fn take_stack(&self) -> Option<SlabStack> {
+        self.stack.take()
+    }
+}

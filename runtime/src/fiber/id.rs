@@ -1,0 +1,76 @@
+//! Names for fibers that outlive them: ids and spawn places.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::ThreadId;
+
+/// A number that no other fiber of this process has, has had or will have.
+///
+/// ```
+/// let (a, b) = sisal::run(|| {
+///     let a = sisal::fiber::current().id();
+///     let b = sisal::fiber::spawn(|| sisal::fiber::current().id()).join().unwrap();
+///     (a, b)
+/// });
+/// assert_ne!(a, b);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FiberId(Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Fiber(NonZeroU64),
+    Thread(ThreadId),
+}
+
+impl FiberId {
+    pub(crate) fn next() -> FiberId {
+        // An id has to be unique in the process, as `std::thread::ThreadId` is, so
+        // the counter is the process's. Relaxed: only uniqueness matters.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        FiberId(Kind::Fiber(
+            NonZeroU64::new(id).expect("2^64 fiber ids are used up"),
+        ))
+    }
+
+    /// Of a plain thread, which `fiber::current` lets stand for itself.
+    pub(super) fn of_thread(thread: ThreadId) -> FiberId {
+        FiberId(Kind::Thread(thread))
+    }
+}
+
+impl fmt::Debug for FiberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Kind::Fiber(id) => write!(f, "FiberId({id})"),
+            Kind::Thread(id) => write!(f, "FiberId({id:?})"),
+        }
+    }
+}
+
+/// What every message about a fiber says: id, name, spawn place.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub(crate) id: FiberId,
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "fiber '{name}' ({:?}, ", self.id)?,
+            None => write!(f, "fiber ({:?}, ", self.id)?,
+        }
+        write!(f, "spawned at {})", self.spawned_at)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

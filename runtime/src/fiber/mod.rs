@@ -1,0 +1,36 @@
+//! Fibers, as `std::thread` is for threads.
+//!
+//! Inside this crate the folder holds what a fiber is: its record, state word, first frame and
+//! switch. Spawning, joining, parking and scopes live beside it and are shown here.
+
+mod after_switch;
+mod body;
+mod handle;
+mod id;
+mod outcome;
+mod record;
+mod running;
+mod schedule;
+mod state;
+
+pub(crate) use after_switch::AfterSwitch;
+pub(crate) use body::{refuse_fresh, resume, start};
+pub(crate) use id::Identity;
+pub(crate) use record::{FiberPtr, FiberRef, Header, Seed};
+pub(crate) use running::Running;
+pub(crate) use schedule::{OnEnd, Schedule};
+pub(crate) use state::{TOKEN, WOKEN};
+
+pub use handle::{Fiber, Fiber as Thread};
+pub use id::{FiberId, FiberId as ThreadId};
+
+// The facade: what lives beside this folder.
+pub use crate::error::JoinError;
+pub use crate::join::JoinHandle;
+pub use crate::park::{park, park_timeout};
+pub use crate::scope::{Scope, ScopedJoinHandle, scope};
+pub use crate::spawn::{Builder, current, spawn, yield_now};
+pub use crate::time::{sleep, sleep_until};
+
+/// What joining a fiber gives.
+pub type Result<T> = std::result::Result<T, JoinError>;

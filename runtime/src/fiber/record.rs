@@ -1,0 +1,317 @@
+//! The one allocation of a fiber: state word, links, closure, then result.
+//!
+//! Knows layout and ownership; must not know queues or workers.
+//!
+//! # Who may touch what, when
+//!
+//! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
+//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`:
+//!    the fiber's worker, and the fiber itself while it runs there (which is the same thread, S1).
+//!    Exception: whoever `State::notify` made responsible for queueing reads `home`.
+//! 3. `next`: whoever has the duty to queue the fiber, until it is queued; then the queue's owner.
+//! 4. `stage`: the body until `State::finish`; then the join handle if `HANDLE` was set there,
+//!    else the body. Nobody else, the deallocation included: it is `Empty` by then, or leaked
+//!    with a leaked handle.
+//! 5. `join_waker`: the join handle between `State::claim_waker` and `State::publish_waker`;
+//!    the body after a `State::finish` that saw `JOIN_WAKER`.
+
+use std::cell::{Cell, UnsafeCell};
+use std::fmt;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::task::Waker;
+
+use switch_asm::stack::{SlabStack, StackPointer};
+
+use super::id::{FiberId, Identity};
+use super::schedule::{OnEnd, Schedule};
+use super::state::State;
+use crate::error::JoinError;
+use crate::shim::{AtomicPtr, AtomicUsize, Ordering};
+
+/// The part of a record that does not depend on the closure. The first 64 bytes are what a
+/// switch touches.
+#[repr(C, align(64))]
+pub(crate) struct Header {
+    pub(super) state: State,
+    home: Cell<u32>,
+    pub(super) sp: Cell<Option<StackPointer>>,
+    pub(super) base: Cell<Option<StackPointer>>,
+    /// `TOKEN` and `WOKEN` that `State::begin` handed over and nobody has used yet.
+    pub(super) pending: Cell<u32>,
+    /// How many `block_on` this fiber is inside.
+    pub(crate) depth: Cell<u32>,
+    /// How many shields this fiber is inside: above 0 nothing cancels it.
+    pub(crate) shield: Cell<u32>,
+    /// Operations of ours that were ready at once, since it last parked.
+    pub(crate) ready_ops: Cell<u32>,
+    pub(crate) next: AtomicPtr<Header>,
+    refs: AtomicUsize,
+    pub(super) vtable: &'static Vtable,
+
+    pub(super) stack: Cell<Option<SlabStack>>,
+    /// Its place in its worker's list of bound fibers.
+    pub(crate) bound_at: Cell<usize>,
+    pub(super) scheduler: Arc<dyn Schedule>,
+    pub(super) on_end: Option<Arc<dyn OnEnd>>,
+    pub(super) join_waker: UnsafeCell<Option<Waker>>,
+    pub(crate) stack_size: usize,
+    pub(crate) identity: Identity,
+}
+
+/// What the record does for its closure and result type.
+pub(super) struct Vtable {
+    /// Runs the closure on the current (fiber) stack and ends the fiber.
+    pub(super) run: unsafe fn(FiberPtr),
+    /// Ends a fiber that never ran, because of the given error.
+    pub(super) refuse: unsafe fn(FiberPtr, JoinError),
+    /// Moves the result out; see `body::take`.
+    pub(super) take: unsafe fn(FiberPtr, *mut ()),
+    /// Frees the record.
+    dealloc: unsafe fn(FiberPtr),
+}
+
+/// The life of a record's contents.
+pub(super) enum Stage<F, T> {
+    Closure(F),
+    Result(Result<T, JoinError>),
+    Empty,
+}
+
+#[repr(C)]
+pub(super) struct Record<F, T> {
+    pub(super) header: Header,
+    pub(super) stage: UnsafeCell<Stage<F, T>>,
+}
+
+/// How to make a fiber; see `fiber::Builder` for what users see of it.
+pub(crate) struct Seed {
+    pub(crate) name: Option<Box<str>>,
+    /// Bytes of stack.
+    pub(crate) stack_size: usize,
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) scheduler: Arc<dyn Schedule>,
+    pub(crate) on_end: Option<Arc<dyn OnEnd>>,
+}
+
+/// A pointer to a live record: a fiber that has not ended, or one that somebody counts.
+/// Queues hold these uncounted, because a fiber in a queue has not ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct FiberPtr(NonNull<Header>);
+
+// SAFETY: the pointer gives access by the list at the top of this file, which says what each
+// thread may touch; the closure and result inside are Send (S2, asked for by every spawn).
+unsafe impl Send for FiberPtr {}
+
+impl FiberPtr {
+    /// # Safety
+    /// `raw` is a pointer to a live record.
+    pub(crate) unsafe fn from_raw(raw: *const ()) -> FiberPtr {
+        // SAFETY: a record's address is not null.
+        FiberPtr(unsafe { NonNull::new_unchecked(raw.cast_mut().cast()) })
+    }
+
+    pub(crate) fn as_raw(self) -> *const () {
+        self.0.as_ptr().cast_const().cast()
+    }
+
+    pub(super) fn record<F, T>(self) -> *mut Record<F, T> {
+        self.0.as_ptr().cast()
+    }
+
+    /// # Safety
+    /// The record is live for as long as the result is used.
+    pub(crate) unsafe fn header<'a>(self) -> &'a Header {
+        // SAFETY: by contract. The header has no field that is changed but through cells.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+/// A counted reference to a record.
+pub(crate) struct FiberRef(FiberPtr);
+
+// SAFETY: as for `FiberPtr`; the count is atomic.
+unsafe impl Send for FiberRef {}
+// SAFETY: shared access is by the list at the top of this file.
+unsafe impl Sync for FiberRef {}
+
+impl FiberRef {
+    /// Makes a record. The two references are the fiber's own, which its end gives up
+    /// (`FiberPtr`), and one for a join handle.
+    ///
+    /// # Safety
+    /// The caller keeps everything that `F` and `T` borrow alive until the fiber has ended (S5),
+    /// and `F` and `T` may be sent to other threads (S2).
+    pub(crate) unsafe fn make<F, T>(seed: Seed, closure: F) -> (FiberPtr, FiberRef)
+    where
+        F: FnOnce() -> T,
+    {
+        let record = Box::new(Record {
+            header: Header {
+                state: State::new(),
+                home: Cell::new(u32::MAX),
+                sp: Cell::new(None),
+                base: Cell::new(None),
+                pending: Cell::new(0),
+                depth: Cell::new(0),
+                shield: Cell::new(0),
+                ready_ops: Cell::new(0),
+                next: AtomicPtr::new(std::ptr::null_mut()),
+                refs: AtomicUsize::new(2),
+                vtable: &Vtable {
+                    run: super::body::run::<F, T>,
+                    refuse: super::body::refuse::<F, T>,
+                    take: super::body::take::<F, T>,
+                    dealloc: dealloc::<F, T>,
+                },
+                stack: Cell::new(None),
+                bound_at: Cell::new(usize::MAX),
+                scheduler: seed.scheduler,
+                on_end: seed.on_end,
+                join_waker: UnsafeCell::new(None),
+                stack_size: seed.stack_size,
+                identity: Identity {
+                    id: FiberId::next(),
+                    name: seed.name,
+                    spawned_at: seed.spawned_at,
+                },
+            },
+            stage: UnsafeCell::new(Stage::<F, T>::Closure(closure)),
+        });
+        let fiber = FiberPtr(NonNull::from(Box::leak(record)).cast());
+        (fiber, FiberRef(fiber))
+    }
+
+    /// Counts another reference.
+    ///
+    /// # Safety
+    /// The record is live.
+    pub(crate) unsafe fn count(fiber: FiberPtr) -> FiberRef {
+        // SAFETY: by contract. Relaxed: a new reference is made from one that exists.
+        unsafe { fiber.header() }
+            .refs
+            .fetch_add(1, Ordering::Relaxed);
+        FiberRef(fiber)
+    }
+
+    /// Takes over a reference that was counted before.
+    ///
+    /// # Safety
+    /// The caller owned one count of a live record and gives it up.
+    pub(crate) unsafe fn adopt(fiber: FiberPtr) -> FiberRef {
+        FiberRef(fiber)
+    }
+
+    /// Gives the count to the caller.
+    pub(crate) fn release(self) -> FiberPtr {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
+    pub(crate) fn ptr(&self) -> FiberPtr {
+        self.0
+    }
+}
+
+impl std::ops::Deref for FiberRef {
+    type Target = Header;
+    fn deref(&self) -> &Header {
+        // SAFETY: this reference is counted, so the record is live.
+        unsafe { self.0.header() }
+    }
+}
+
+impl Clone for FiberRef {
+    fn clone(&self) -> FiberRef {
+        // SAFETY: `self` keeps the record live.
+        unsafe { FiberRef::count(self.0) }
+    }
+}
+
+impl Drop for FiberRef {
+    fn drop(&mut self) {
+        // Release: what this holder did to the record comes before its end. Pairs with the fence.
+        if self.refs.fetch_sub(1, Ordering::Release) == 1 {
+            // Pairs with the Release of every other holder's decrement.
+            crate::shim::fence(Ordering::Acquire);
+            let dealloc = self.vtable.dealloc;
+            // SAFETY: that was the last reference.
+            unsafe { dealloc(self.0) }
+        }
+    }
+}
+
+impl Header {
+    /// The worker that this fiber is bound to.
+    pub(crate) fn home(&self) -> u32 {
+        self.home.get()
+    }
+
+    /// Binds a fresh fiber to the worker that is about to run it (S1).
+    pub(crate) fn bind(&self, worker: u32) {
+        self.home.set(worker);
+    }
+
+    /// Calls for the fiber, from any thread; see [`State::notify`].
+    pub(crate) fn wake(&self, reason: u32) {
+        if self.state.notify(reason) {
+            self.scheduler.schedule(FiberPtr(NonNull::from(self)));
+        }
+    }
+
+    /// [`State::notify`] for a caller that queues the fiber itself.
+    #[must_use]
+    pub(crate) fn notify(&self, reason: u32) -> bool {
+        self.state.notify(reason)
+    }
+
+    /// The running fiber: takes one kind of call out of the word.
+    pub(crate) fn take(&self, reason: u32) -> bool {
+        let pending = self.pending.get();
+        self.pending.set(pending & !reason);
+        // Both places are cleared: two calls before one `park` are one token.
+        self.state.take(reason) | (pending & reason != 0)
+    }
+
+    /// The running fiber: whether such a call is there. It stays.
+    pub(crate) fn has(&self, reason: u32) -> bool {
+        self.pending.get() & reason != 0 || self.state.has(reason)
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.state.is_done()
+    }
+
+    /// Whether the fiber has a stack.
+    pub(crate) fn is_started(&self) -> bool {
+        self.base.get().is_some()
+    }
+
+    /// Its worker, about to run it: see [`State::begin`].
+    #[inline]
+    pub(crate) fn begin(&self) {
+        let calls = self.state.begin();
+        self.pending.set(self.pending.get() | calls);
+    }
+
+    /// Its worker, after `AfterSwitch::Park`: see [`State::park`].
+    #[must_use]
+    pub(crate) fn park(&self) -> bool {
+        self.state.park()
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.identity, self.state)
+    }
+}
+
+/// # Safety
+/// Called once, by whoever gave up the last reference.
+unsafe fn dealloc<F, T>(fiber: FiberPtr) {
+    // SAFETY: the record was made by `FiberRef::make` with these types, and nobody holds it. Its
+    // stage is `Empty` (rule 4), so nothing that the closure borrowed is touched here.
+    drop(unsafe { Box::from_raw(fiber.record::<F, T>()) });
+}

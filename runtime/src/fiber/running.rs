@@ -1,0 +1,107 @@
+//! The proof that code runs on a fiber's stack, and what only such code may do.
+
+use std::marker::PhantomData;
+
+use switch_asm::arch;
+use switch_asm::stack::StackPointer;
+
+use super::after_switch::AfterSwitch;
+use super::record::{FiberPtr, FiberRef, Header};
+use crate::current;
+
+/// The running fiber, held by code on its stack. Made by [`current::state`] only; it does not
+/// leave the frame that asked for it, so the fiber lives as long as it does.
+#[derive(Clone, Copy)]
+pub(crate) struct Running {
+    fiber: FiberPtr,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl Running {
+    /// # Safety
+    /// `fiber` is the fiber whose stack the caller is on.
+    pub(crate) unsafe fn new(fiber: FiberPtr) -> Running {
+        let not_send = PhantomData;
+        Running { fiber, not_send }
+    }
+
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: a running fiber is live.
+        unsafe { self.fiber.header() }
+    }
+
+    pub(crate) fn ptr(self) -> FiberPtr {
+        self.fiber
+    }
+
+    pub(crate) fn count(self) -> FiberRef {
+        // SAFETY: a running fiber is live.
+        unsafe { FiberRef::count(self.fiber) }
+    }
+
+    /// Leaves the stack until somebody calls for the fiber. May return without a call: the
+    /// caller looks at its own condition and comes back.
+    ///
+    /// A cancelled fiber unwinds here, before it leaves or after (S6).
+    #[inline]
+    pub(crate) fn park(self) {
+        self.header().ready_ops.set(0);
+        self.suspend(AfterSwitch::Park);
+    }
+
+    /// Lets the others run. A cancelled fiber unwinds here.
+    #[inline]
+    pub(crate) fn yield_now(self) {
+        self.header().ready_ops.set(0);
+        self.suspend(AfterSwitch::Requeue);
+    }
+
+    #[inline]
+    fn suspend(self, after: AfterSwitch) {
+        self.unwind_if_cancelled();
+        let Some(base) = self.header().base.get() else {
+            unreachable!("a running fiber has a stack");
+        };
+        let parent_link = base.get() - arch::PARENT_LINK_OFFSET;
+        // SAFETY: the caller is on the fiber's stack, whose parent link is at that offset, and
+        // its worker is linked there, waiting in `body::resume`.
+        unsafe { arch::switch_yield(after.encode(), parent_link as *mut StackPointer) };
+        self.unwind_if_cancelled();
+    }
+
+    #[inline]
+    fn unwind_if_cancelled(self) {
+        if self.header().state.is_cancelled() {
+            self.unwind_unless_shielded();
+        }
+    }
+
+    #[cold]
+    fn unwind_unless_shielded(self) {
+        if self.header().shield.get() > 0 || cfg!(not(panic = "unwind")) {
+            return;
+        }
+        if std::thread::panicking() {
+            // This fiber is unwinding, or another of this worker is parked in mid-unwind (S6).
+            // The worker comes back to it when that is over.
+            current::defer_cancel();
+            return;
+        }
+        super::body::unwind_cancelled()
+    }
+
+    /// Runs `f` with cancellation held off.
+    pub(crate) fn shielded<R>(self, f: impl FnOnce() -> R) -> R {
+        struct Unshield(Running);
+        impl Drop for Unshield {
+            fn drop(&mut self) {
+                let shield = &self.0.header().shield;
+                shield.set(shield.get() - 1);
+            }
+        }
+        let shield = &self.header().shield;
+        shield.set(shield.get() + 1);
+        let _unshield = Unshield(self);
+        f()
+    }
+}

@@ -1,0 +1,20 @@
+//! What a fiber needs of a scheduler; `sched` implements it, so that this folder need not know it.
+
+use super::record::FiberPtr;
+
+/// A scheduler, as seen from a fiber's record.
+pub(crate) trait Schedule: Send + Sync {
+    /// Puts a parked fiber into a queue of the worker that it is bound to. Called once for each
+    /// `State::notify` or `State::park` that said so, from any thread.
+    fn schedule(&self, fiber: FiberPtr);
+}
+
+/// Whoever waits for the end of a fiber that borrows from it (S5).
+pub(crate) trait OnEnd: Send + Sync {
+    /// The fiber panicked and nobody took the panic.
+    fn unseen_panic(&self);
+
+    /// The fiber has ended: its closure is gone, its result is stored, handed over or dropped.
+    /// Nothing that it borrowed is touched after this call.
+    fn ended(&self);
+}

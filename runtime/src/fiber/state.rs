@@ -1,0 +1,172 @@
+//! The state word of a fiber: where it is in its life, and who has called for it.
+//!
+//! Knows bits and orderings; must not know records, queues or workers.
+//!
+//! | bit | set by | cleared by | means |
+//! |---|---|---|---|
+//! | `FRESH` | creation | its worker, at first run | never run, no stack |
+//! | `PARKED` | its worker, once off its stack | its worker, when it runs it | not running |
+//! | `DONE` | its own body, last | nobody | result stored |
+//! | `NOTIFIED` | any thread | its worker, when it runs it | with `PARKED`: it is in a queue |
+//! | `TOKEN` | `unpark` | `park` | the user's park token |
+//! | `WOKEN` | a waker of its outermost `block_on` | that `block_on` | poll again |
+//! | `CANCEL` | shutdown | nobody | unwind at the next suspension |
+//! | `HANDLE` | creation | the join handle's drop | somebody may ask for the result |
+//! | `JOIN_WAKER` | the join handle | the join handle, or never again after `DONE` | the waker slot is readable |
+//! | `SCAN` | reserved for the dump | the dump | with `PARKED`: hold still |
+//!
+//! `RUNNING` is the word without `FRESH`, `PARKED` and `DONE`. A fiber that yielded stays
+//! `RUNNING` while it waits in its worker's own queue: nobody else needs to know, and the
+//! yield costs no atomic operation.
+//!
+//! The one race that matters is a wake against a park. Both sides use a read-modify-write on
+//! this word, so one of them comes second and sees the other's bit:
+//! the waker second sees `PARKED` and queues the fiber; the worker second sees `NOTIFIED`
+//! and queues it itself. `PARKED | NOTIFIED` therefore always means "queued exactly once".
+
+use std::fmt;
+
+use crate::shim::{AtomicU32, Ordering};
+
+pub(crate) const FRESH: u32 = 1 << 0;
+pub(crate) const PARKED: u32 = 1 << 1;
+pub(crate) const DONE: u32 = 1 << 2;
+pub(crate) const NOTIFIED: u32 = 1 << 3;
+pub(crate) const TOKEN: u32 = 1 << 4;
+pub(crate) const WOKEN: u32 = 1 << 5;
+pub(crate) const CANCEL: u32 = 1 << 6;
+pub(crate) const HANDLE: u32 = 1 << 7;
+pub(crate) const JOIN_WAKER: u32 = 1 << 8;
+pub(crate) const SCAN: u32 = 1 << 9;
+
+const NAMES: [(u32, &str); 10] = [
+    (FRESH, "FRESH"),
+    (PARKED, "PARKED"),
+    (DONE, "DONE"),
+    (NOTIFIED, "NOTIFIED"),
+    (TOKEN, "TOKEN"),
+    (WOKEN, "WOKEN"),
+    (CANCEL, "CANCEL"),
+    (HANDLE, "HANDLE"),
+    (JOIN_WAKER, "JOIN_WAKER"),
+    (SCAN, "SCAN"),
+];
+
+/// See the table above; the word itself is private and its transitions are verbs.
+pub(crate) struct State(AtomicU32);
+
+impl State {
+    pub(crate) fn new() -> State {
+        State(AtomicU32::new(FRESH | HANDLE))
+    }
+
+    /// Calls for the fiber, leaving `reason` (`TOKEN`, `WOKEN`, `CANCEL` or 0) behind.
+    /// True: the caller must put the fiber into a queue, and nobody else will.
+    #[must_use]
+    pub(crate) fn notify(&self, reason: u32) -> bool {
+        // Release publishes what the caller did before the wake; it pairs with the Acquire of
+        // `begin`, `take` and `park`. Acquire pairs with the Release of `park`: whoever queues
+        // the fiber reads what its worker wrote while it ran (its home).
+        let before = self.0.fetch_or(NOTIFIED | reason, Ordering::AcqRel);
+        before & (PARKED | NOTIFIED | SCAN) == PARKED
+    }
+
+    /// Worker: the fiber is about to run. Returns `TOKEN` and `WOKEN` as they were, now
+    /// cleared, for the fiber's own use.
+    pub(crate) fn begin(&self) -> u32 {
+        // Relaxed: only this worker sets or clears these two bits.
+        if self.0.load(Ordering::Relaxed) & (FRESH | PARKED) == 0 {
+            return 0; // it yielded; calls since then stay in the word
+        }
+        // Acquire pairs with `notify`. A read-modify-write, not a store, so that a call that
+        // comes at the same time is either seen here or lands on a RUNNING word.
+        let before = self.0.fetch_and(
+            !(FRESH | PARKED | NOTIFIED | TOKEN | WOKEN),
+            Ordering::AcqRel,
+        );
+        before & (TOKEN | WOKEN)
+    }
+
+    /// Worker: the fiber is off its stack and wants to wait. True: it was called meanwhile
+    /// and the worker must queue it.
+    #[must_use]
+    pub(crate) fn park(&self) -> bool {
+        // Release pairs with the Acquire of `notify`, Acquire with its Release.
+        self.0.fetch_or(PARKED, Ordering::AcqRel) & NOTIFIED != 0
+    }
+
+    /// The running fiber: whether `reason` is set. Clears it, and the call that came with it.
+    pub(crate) fn take(&self, reason: u32) -> bool {
+        if self.0.load(Ordering::Relaxed) & reason == 0 {
+            return false;
+        }
+        // Acquire pairs with `notify`. Dropping NOTIFIED is right: every wait looks at its own
+        // condition once more before it parks, and sees what any earlier caller published.
+        self.0.fetch_and(!(reason | NOTIFIED), Ordering::AcqRel) & reason != 0
+    }
+
+    /// The running fiber: whether `reason` is set. It stays, so nothing is acquired here.
+    pub(crate) fn has(&self, reason: u32) -> bool {
+        self.0.load(Ordering::Relaxed) & reason != 0
+    }
+
+    /// The running fiber: whether somebody asked it to unwind.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.has(CANCEL) // it carries no data
+    }
+
+    /// The body, when the result is stored. Returns the word as it was: `HANDLE` absent means
+    /// that the body drops the result, `JOIN_WAKER` that it wakes and drops the waker.
+    #[must_use]
+    pub(crate) fn finish(&self) -> u32 {
+        // Release pairs with the Acquire of `is_done`, `drop_handle` and the join transitions;
+        // Acquire pairs with the Release of `publish_waker`.
+        self.0.fetch_or(DONE, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        // Acquire pairs with `finish`: the result may be read.
+        self.0.load(Ordering::Acquire) & DONE != 0
+    }
+
+    /// The join handle goes away. True: the fiber is done and the handle drops the result.
+    #[must_use]
+    pub(crate) fn drop_handle(&self) -> bool {
+        // AcqRel pairs with `finish`, in whichever order the two come.
+        self.0.fetch_and(!HANDLE, Ordering::AcqRel) & DONE != 0
+    }
+
+    /// The join handle wants to write its waker. False: the fiber is done, keep away.
+    #[must_use]
+    pub(crate) fn claim_waker(&self) -> bool {
+        // Acquire pairs with `finish`. After it the body cannot see JOIN_WAKER, so the slot is ours.
+        self.0.fetch_and(!JOIN_WAKER, Ordering::AcqRel) & DONE == 0
+    }
+
+    /// The join handle has written its waker. False: the fiber is done and will not read it.
+    #[must_use]
+    pub(crate) fn publish_waker(&self) -> bool {
+        // Release pairs with `finish`: the waker is there when the bit is.
+        self.0.fetch_or(JOIN_WAKER, Ordering::AcqRel) & DONE == 0
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.0.load(Ordering::Relaxed);
+        let mut first = true;
+        for (bit, name) in NAMES {
+            if word & bit != 0 {
+                if !first {
+                    f.write_str("|")?;
+                }
+                first = false;
+                f.write_str(name)?;
+            }
+        }
+        if word & (FRESH | PARKED | DONE) == 0 {
+            f.write_str(if first { "RUNNING" } else { "|RUNNING" })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! `Handle`: a runtime to spawn on, and the spawning itself.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::current;
+use crate::driver::Spawner;
+use crate::fiber::{FiberRef, OnEnd, Seed};
+use crate::join::JoinHandle;
+use crate::runtime;
+use crate::sched::Shared;
+use crate::scope::scope_on;
+
+/// A reference to a runtime: clone it, send it, spawn with it.
+///
+/// It does not keep the runtime going. On a runtime that has ended, spawned fibers end at once with
+/// a [`JoinError`](crate::fiber::JoinError) that is cancelled.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Handle {
+        Handle { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn blocking(&self) -> &Spawner {
+        &self.shared.blocking
+    }
+
+    /// The runtime that the caller runs on.
+    ///
+    /// # Panics
+    /// Off a runtime's workers; [`try_current`](Self::try_current) does not.
+    ///
+    /// ```
+    /// let handle = sisal::run(sisal::Handle::current);
+    /// assert_eq!(handle.run(|| 5), 5);
+    /// ```
+    #[track_caller]
+    pub fn current() -> Handle {
+        match Handle::try_current() {
+            Some(handle) => handle,
+            None => panic!(
+                "`Handle::current` off a runtime: call it in a fiber, or use `Runtime::handle`"
+            ),
+        }
+    }
+
+    /// The runtime that the caller runs on, if any.
+    pub fn try_current() -> Option<Handle> {
+        let shared = current::runtime()?.cast::<Shared>();
+        // SAFETY: a worker's context holds `Arc::as_ptr` of its runtime, and the worker holds a
+        // count for as long as the context is entered.
+        let shared = unsafe {
+            Arc::increment_strong_count(shared);
+            Arc::from_raw(shared)
+        };
+        Some(Handle { shared })
+    }
+
+    /// The caller's runtime, or the default one.
+    #[track_caller]
+    pub(crate) fn current_or_default() -> Handle {
+        Handle::try_current().unwrap_or_else(|| runtime::default().clone())
+    }
+
+    /// Starts a fiber on this runtime. From anywhere: threads, async tasks, fibers of this and of
+    /// other runtimes.
+    ///
+    /// ```
+    /// # #[tokio::main]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let runtime = sisal::Runtime::new()?;
+    /// let sum = runtime.handle().spawn(|| (1..=10).sum::<i32>()).await.unwrap();
+    /// assert_eq!(sum, 55);
+    /// # runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let place = Place::here();
+        // SAFETY: nothing is borrowed, and both types are Send (S2).
+        let fiber = unsafe { self.spawn_unchecked(place, None, f) };
+        // SAFETY: made just now with result type `T`.
+        unsafe { JoinHandle::new(fiber) }
+    }
+
+    /// Runs `f` as a fiber of this runtime, waits for it to end, and returns what it returned. `f` may borrow:
+    /// the wait cannot be cut short.
+    ///
+    /// Called in a fiber it parks that fiber.
+    ///
+    /// # Panics
+    /// If `f` does, with the same payload. If the runtime ends before `f` does. On a worker's own
+    /// stack, before `f` starts: `spawn` and `.await` there.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let text = String::from("borrowed");
+    /// let runtime = sisal::Runtime::new()?;
+    /// assert_eq!(runtime.handle().run(|| text.len()), 8);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn run<F, T>(&self, f: F) -> T
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        let place = Place::here();
+        let result = scope_on(self, "run", |scope| scope.spawn_at(place, f).join());
+        match result {
+            Ok(value) => value,
+            Err(error) => match error.try_into_panic() {
+                Ok(payload) => std::panic::resume_unwind(payload),
+                Err(error) => panic!("`run` has no result: {error}"),
+            },
+        }
+    }
+
+    /// Makes a fiber and hands it to the scheduler.
+    ///
+    /// # Safety
+    /// As for [`FiberRef::make`]; the caller makes at most one join handle of the result.
+    pub(crate) unsafe fn spawn_unchecked<F, T>(
+        &self,
+        place: Place,
+        on_end: Option<Arc<dyn OnEnd>>,
+        f: F,
+    ) -> FiberRef
+    where
+        F: FnOnce() -> T,
+    {
+        let seed = Seed {
+            name: place.name,
+            stack_size: place.stack_size.unwrap_or(self.shared.config.stack_size),
+            spawned_at: place.spawned_at,
+            scheduler: Arc::<Shared>::clone(&self.shared),
+            on_end,
+        };
+        // SAFETY: by contract.
+        let (fiber, counted) = unsafe { FiberRef::make(seed, f) };
+        self.shared.spawn(fiber);
+        counted
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Handle");
+        f.field("thread_name", &self.shared.config.thread_name);
+        f.field("workers", &self.shared.config.workers).finish()
+    }
+}
+
+/// What a spawn knows besides its closure.
+pub(crate) struct Place {
+    pub(crate) name: Option<Box<str>>,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+impl Place {
+    #[track_caller]
+    pub(crate) fn here() -> Place {
+        Place {
+            name: None,
+            stack_size: None,
+            spawned_at: Location::caller(),
+        }
+    }
+}

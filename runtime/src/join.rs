@@ -1,0 +1,167 @@
+//! Waiting for a fiber's result: from a fiber, a thread or an async task.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use crate::block_on::block_on;
+use crate::current::{self, ThreadState};
+use crate::error::JoinError;
+use crate::fiber::{Fiber, FiberRef};
+use crate::park::waker;
+
+/// The right to a fiber's result.
+///
+/// From blocking code call [`join`](Self::join); from async code `.await` it. Dropping the handle
+/// detaches the fiber, which goes on.
+///
+/// # Cancellation
+/// Dropping the future detaches the fiber. A fiber that is cancelled inside `join` detaches it too.
+///
+/// ```
+/// #[tokio::main]
+/// async fn main() {
+///     let answer = sisal::spawn(|| 6 * 7).await.unwrap();
+///     assert_eq!(answer, 42);
+/// }
+/// ```
+#[must_use = "dropping a `JoinHandle` detaches its fiber"]
+pub struct JoinHandle<T> {
+    raw: RawJoin<T>,
+}
+
+impl<T> JoinHandle<T> {
+    /// # Safety
+    /// As for [`RawJoin::new`].
+    pub(crate) unsafe fn new(fiber: FiberRef) -> JoinHandle<T> {
+        // SAFETY: by contract.
+        let raw = unsafe { RawJoin::new(fiber) };
+        JoinHandle { raw }
+    }
+
+    /// Waits for the fiber to end and returns what its closure returned.
+    ///
+    /// In a fiber this parks the fiber, on a plain thread it blocks the thread.
+    ///
+    /// # Errors
+    /// [`JoinError`] if the fiber panicked, was cancelled by the shutdown of its runtime, or found
+    /// no stack to start on.
+    ///
+    /// # Panics
+    /// On a worker's own stack (an async task spawned from a fiber, a waker, a destructor at
+    /// shutdown): `.await` the handle there. In the fiber itself: it would wait for ever.
+    ///
+    /// ```
+    /// sisal::run(|| {
+    ///     let handle = sisal::fiber::spawn(|| "done");
+    ///     assert_eq!(handle.join().unwrap(), "done");
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn join(self) -> Result<T, JoinError> {
+        self.raw.join()
+    }
+
+    /// Whether the fiber has ended, so that `join` will not wait.
+    pub fn is_finished(&self) -> bool {
+        self.raw.is_finished()
+    }
+
+    /// The fiber itself, to unpark it or to tell who it is.
+    pub fn fiber(&self) -> &Fiber {
+        &self.raw.fiber
+    }
+
+    /// [`fiber`](Self::fiber), under the name that code from `std::thread` knows.
+    pub fn thread(&self) -> &Fiber {
+        self.fiber()
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    /// # Panics
+    /// If polled again after it gave its result.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.raw.poll(cx.waker())
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("JoinHandle").field(self.fiber()).finish()
+    }
+}
+
+/// What `JoinHandle` and `ScopedJoinHandle` share. The fiber's `HANDLE` bit is its.
+pub(crate) struct RawJoin<T> {
+    pub(crate) fiber: Fiber,
+    /// The result is handed over or dropped here: `Send` only if `T` is (S2).
+    result: PhantomData<T>,
+}
+
+// SAFETY: sharing a `RawJoin` shares no `T`: the result comes out of `&mut self` or `self` only.
+unsafe impl<T: Send> Sync for RawJoin<T> {}
+
+// The result is not stored in here.
+impl<T> Unpin for RawJoin<T> {}
+
+impl<T> RawJoin<T> {
+    /// # Safety
+    /// `fiber` was made by `FiberRef::make` with result type `T`, and this is its only handle.
+    pub(crate) unsafe fn new(fiber: FiberRef) -> RawJoin<T> {
+        RawJoin {
+            fiber: Fiber::from_ref(fiber),
+            result: PhantomData,
+        }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.fiber.record().is_done()
+    }
+
+    #[track_caller]
+    pub(crate) fn join(mut self) -> Result<T, JoinError> {
+        match current::state() {
+            ThreadState::Fiber(running) => {
+                assert!(
+                    running.ptr() != self.fiber.record().ptr(),
+                    "a fiber cannot join itself"
+                );
+                // SAFETY: the waker is used in this frame only, and clones count.
+                let waker = unsafe { waker::borrowed_plain(running) };
+                loop {
+                    if let Poll::Ready(result) = self.poll(&waker) {
+                        return result;
+                    }
+                    running.park();
+                }
+            }
+            ThreadState::Worker => {
+                current::refuse_worker("JoinHandle::join", "`.await` the handle instead")
+            }
+            ThreadState::Plain => block_on(std::future::poll_fn(|cx| self.poll(cx.waker()))),
+        }
+    }
+
+    fn poll(&mut self, waker: &Waker) -> Poll<Result<T, JoinError>> {
+        let record = self.fiber.record();
+        // SAFETY: this is the only handle, and `&mut self` makes this call the only one.
+        if unsafe { record.is_done() || !record.watch(waker) } {
+            // SAFETY: done; the result type is `T`.
+            let result = unsafe { record.take_result::<T>() };
+            return Poll::Ready(result.expect("`JoinHandle` polled after it gave its result"));
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for RawJoin<T> {
+    fn drop(&mut self) {
+        // SAFETY: the only handle, made with result type `T`, goes away.
+        unsafe { self.fiber.record().drop_handle::<T>() }
+    }
+}

@@ -1,0 +1,64 @@
+//! Async-compatible green threads: stackful fibers that wait for any future and share tokio's reactor.
+//!
+//! A *fiber* runs plain blocking-style code and costs a few nanoseconds to switch. Waiting parks the
+//! fiber, never its thread: [`block_on`] waits for any `Future`, [`net`] has std's sockets,
+//! [`fiber`] has std's `thread`.
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use sisal::net::{TcpListener, TcpStream};
+//!
+//! sisal::run(|| -> std::io::Result<()> {
+//!     let listener = TcpListener::bind("127.0.0.1:0")?;
+//!     let addr = listener.local_addr()?;
+//!     let server = sisal::spawn(move || -> std::io::Result<()> {
+//!         let (mut peer, _) = listener.accept()?;
+//!         peer.write_all(b"hello")
+//!     });
+//!     let mut text = String::new();
+//!     TcpStream::connect(addr)?.read_to_string(&mut text)?;
+//!     assert_eq!(text, "hello");
+//!     server.join().unwrap()
+//! })
+//! .unwrap();
+//! ```
+//!
+//! # The model
+//! - A runtime has worker threads. Each drives a tokio runtime of its own, so in a fiber tokio's
+//!   sockets, timers and `spawn` work.
+//! - A fiber that has not started may be taken by any worker. Once started it never changes
+//!   threads; thread-locals and `!Send` values inside it are safe.
+//! - From async code, `.await` a [`fiber::JoinHandle`]. From a fiber or a plain thread, `join` it.
+//! - On a worker's own stack (an async task spawned from a fiber, a waker) calls that wait panic and
+//!   name what to await instead.
+//!
+//! Rules and known limits: `docs/soundness.md` in the repository.
+
+mod block_on;
+mod builder;
+mod current;
+mod driver;
+mod error;
+pub mod fiber;
+mod handle;
+mod join;
+pub mod net;
+mod park;
+mod runtime;
+mod sched;
+mod scope;
+mod shim;
+mod spawn;
+mod stack_pool;
+mod time;
+mod unblock;
+
+pub use block_on::block_on;
+pub use builder::Builder;
+pub use handle::Handle;
+pub use root::run;
+pub use runtime::Runtime;
+pub use spawn::spawn;
+pub use unblock::unblock;
+
+mod root;

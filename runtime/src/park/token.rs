@@ -1,0 +1,83 @@
+//! The user's park token: `fiber::park` and `Fiber::unpark`.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Context;
+use std::time::Duration;
+
+use crate::current::{self, ThreadState};
+use crate::fiber::TOKEN;
+use crate::park::waker;
+use crate::time::timer;
+
+/// Waits for the caller's park token and takes it: [`Fiber::unpark`](super::Fiber::unpark) gives
+/// it, before or after.
+///
+/// Never returns without a token in a fiber (on a plain thread it is [`std::thread::park`], which
+/// may). Waits of other kinds that the fiber does meanwhile neither take the token nor leave one.
+///
+/// # Panics
+/// On a worker's own stack: await a `tokio::sync::Notify` there.
+///
+/// # Cancellation
+/// A suspension point: a cancelled fiber unwinds from here.
+///
+/// ```
+/// sisal::run(|| {
+///     let main = sisal::fiber::current();
+///     let child = sisal::fiber::spawn(move || main.unpark());
+///     sisal::fiber::park();
+///     child.join().unwrap();
+/// });
+/// ```
+#[track_caller]
+pub fn park() {
+    match current::state() {
+        ThreadState::Fiber(running) => {
+            while !running.header().take(TOKEN) {
+                running.park();
+            }
+        }
+        ThreadState::Worker => refuse("park"),
+        ThreadState::Plain => std::thread::park(),
+    }
+}
+
+/// [`park`] for at most `timeout` (resolution: 1 ms).
+///
+/// # Panics
+/// On a worker's own stack: await a `tokio::sync::Notify` there.
+///
+/// ```
+/// use std::time::Duration;
+/// sisal::run(|| sisal::fiber::park_timeout(Duration::from_millis(2))); // nobody unparks it
+/// ```
+#[track_caller]
+pub fn park_timeout(timeout: Duration) {
+    match current::state() {
+        ThreadState::Fiber(running) => {
+            let header = running.header();
+            if header.take(TOKEN) {
+                return;
+            }
+            // SAFETY: the waker is used in this frame only, and clones count.
+            let waker = unsafe { waker::borrowed_plain(running) };
+            let mut cx = Context::from_waker(&waker);
+            let mut sleep = pin!(timer::sleep_until(timer::after(timeout)));
+            // The timer's state is the condition of this wait, beside the token.
+            while sleep.as_mut().poll(&mut cx).is_pending() {
+                running.park();
+                if header.take(TOKEN) {
+                    return;
+                }
+            }
+        }
+        ThreadState::Worker => refuse("park_timeout"),
+        ThreadState::Plain => std::thread::park_timeout(timeout),
+    }
+}
+
+#[track_caller]
+fn refuse(call: &str) -> ! {
+    current::refuse_worker(call, "await a `tokio::sync::Notify` there")
+}

@@ -1,0 +1,64 @@
+//! A wait of ours with a condition of its own: the caller, fiber or thread, until it holds.
+//!
+//! A wake only makes the caller look again, so a wake meant for another wait of the same fiber is
+//! neither eaten nor mistaken.
+
+use crossbeam_utils::sync::{Parker, Unparker};
+
+use crate::current::{self, ThreadState};
+use crate::fiber::{FiberRef, Running};
+
+/// Who waits, for whoever ends the wait.
+pub(crate) enum Waiter {
+    Fiber(FiberRef),
+    /// A parker of our own: the thread's std token is its user's.
+    Thread(Unparker),
+}
+
+/// Who waits, in its own frame.
+pub(crate) enum Waiting {
+    Fiber(Running),
+    Thread(Parker),
+}
+
+/// The caller as both. `call` and `instead` are for the panic on a worker's own stack (S10).
+#[track_caller]
+pub(crate) fn caller(call: &str, instead: &str) -> (Waiting, Waiter) {
+    match current::state() {
+        ThreadState::Fiber(running) => (Waiting::Fiber(running), Waiter::Fiber(running.count())),
+        ThreadState::Worker => current::refuse_worker(call, instead),
+        ThreadState::Plain => {
+            let parker = Parker::new();
+            let unparker = parker.unparker().clone();
+            (Waiting::Thread(parker), Waiter::Thread(unparker))
+        }
+    }
+}
+
+impl Waiter {
+    /// Makes the waiting side look at its condition.
+    pub(crate) fn wake(&self) {
+        match self {
+            Waiter::Fiber(fiber) => fiber.wake(0),
+            Waiter::Thread(unparker) => unparker.unpark(),
+        }
+    }
+}
+
+impl Waiting {
+    /// Waits until `condition` holds, which is never cut short (S5): cancellation is held off.
+    pub(crate) fn until(&self, mut condition: impl FnMut() -> bool) {
+        match self {
+            Waiting::Fiber(running) => running.shielded(|| {
+                while !condition() {
+                    running.park();
+                }
+            }),
+            Waiting::Thread(parker) => {
+                while !condition() {
+                    parker.park();
+                }
+            }
+        }
+    }
+}

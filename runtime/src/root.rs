@@ -1,0 +1,27 @@
+//! The default runtime's `run`.
+
+use crate::runtime;
+
+/// Runs `f` as a fiber of the default runtime, waits for it to end, and returns what it returned.
+/// `f` may borrow.
+///
+/// The default runtime starts at first use, with as many workers as the process may use cores or
+/// `SISAL_WORKERS` says, and never ends. Called in a fiber, `run` parks that fiber.
+///
+/// # Panics
+/// If `f` does, with the same payload. On a worker's own stack, before `f` starts. If the default
+/// runtime cannot be started.
+///
+/// ```
+/// let name = String::from("fiber");
+/// let greeting = sisal::run(|| format!("hello, {name}"));
+/// assert_eq!(greeting, "hello, fiber");
+/// ```
+#[track_caller]
+pub fn run<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    runtime::default().run(f)
+}

@@ -1,0 +1,164 @@
+//! A worker's own queues, and the order in which it looks for its next fiber.
+//!
+//! `next` (just woken by the running fiber) · `ready` (bound, owner only) · `fresh` (stealable) ·
+//! inbox · injector · victims. Every `FAIRNESS_INTERVAL` picks the order is turned round.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use crossbeam_deque::{Steal, Worker as Deque};
+
+use super::shared::Shared;
+use crate::fiber::FiberPtr;
+
+/// After so many picks the inbox, the injector and the old end of `fresh` come first. A prime, so
+/// that it does not beat with loops of the user's; the same as tokio's queue interval.
+const FAIRNESS_INTERVAL: u32 = 61;
+
+/// So many times in a row `next` goes before `ready`: two fibers that wake each other must not
+/// shut out the rest.
+const NEXT_LIMIT: u32 = 3;
+
+pub(super) struct Queues {
+    next: Cell<Option<FiberPtr>>,
+    next_uses: Cell<u32>,
+    ready: RefCell<VecDeque<FiberPtr>>,
+    fresh: Deque<FiberPtr>,
+    picks: Cell<u32>,
+    /// State of the victims' random order (xorshift; G. Marsaglia, "Xorshift RNGs", 2003).
+    random: Cell<u32>,
+}
+
+/// What a worker runs next.
+pub(super) enum Pick {
+    /// Bound to this worker.
+    Started(FiberPtr),
+    /// To be bound now.
+    Fresh(FiberPtr),
+}
+
+impl Queues {
+    pub(super) fn new(fresh: Deque<FiberPtr>, index: usize) -> Queues {
+        Queues {
+            next: Cell::new(None),
+            next_uses: Cell::new(0),
+            ready: RefCell::new(VecDeque::new()),
+            fresh,
+            picks: Cell::new(0),
+            random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
+        }
+    }
+
+    pub(super) fn push_fresh(&self, fiber: FiberPtr) {
+        self.fresh.push(fiber);
+    }
+
+    #[inline]
+    pub(super) fn push_ready(&self, fiber: FiberPtr) {
+        self.ready.borrow_mut().push_back(fiber);
+    }
+
+    /// Woken by the running fiber: likely to use what that one just touched.
+    pub(super) fn push_next(&self, fiber: FiberPtr) {
+        if let Some(displaced) = self.next.replace(Some(fiber)) {
+            self.push_ready(displaced);
+        }
+    }
+
+    /// The next fiber from this worker's own queues and inbox, or the injector.
+    #[inline]
+    pub(super) fn pick(&self, shared: &Shared, index: usize) -> Option<Pick> {
+        let picks = self.picks.get().wrapping_add(1);
+        self.picks.set(picks);
+        if picks % FAIRNESS_INTERVAL == 0
+            && let Some(pick) = self.pick_for_fairness(shared, index)
+        {
+            return Some(pick);
+        }
+        if let Some(fiber) = self.next.take() {
+            if self.next_uses.get() < NEXT_LIMIT {
+                self.next_uses.set(self.next_uses.get() + 1);
+                return Some(Pick::Started(fiber));
+            }
+            self.push_ready(fiber);
+        }
+        self.next_uses.set(0);
+        if let Some(fiber) = self.ready.borrow_mut().pop_front() {
+            return Some(Pick::Started(fiber));
+        }
+        if let Some(fiber) = self.fresh.pop() {
+            return Some(Pick::Fresh(fiber));
+        }
+        self.empty_inbox(shared, index);
+        let ready = self.ready.borrow_mut().pop_front().map(Pick::Started);
+        ready
+            .or_else(|| self.fresh.pop().map(Pick::Fresh))
+            .or_else(|| steal(|| shared.injector.steal()).map(Pick::Fresh))
+    }
+
+    #[cold]
+    fn pick_for_fairness(&self, shared: &Shared, index: usize) -> Option<Pick> {
+        self.empty_inbox(shared, index);
+        steal(|| shared.injector.steal())
+            .or_else(|| steal(|| shared.workers[index].stealer.steal()))
+            .map(Pick::Fresh)
+    }
+
+    /// Moves what others sent into the queues where it belongs.
+    pub(super) fn empty_inbox(&self, shared: &Shared, index: usize) {
+        shared.workers[index].inbox.take(|fiber| {
+            // SAFETY: a queued fiber is live, and its queue's owner may ask (rule 2).
+            if unsafe { fiber.header() }.is_started() {
+                self.push_ready(fiber);
+            } else {
+                self.fresh.push(fiber);
+            }
+        });
+    }
+
+    /// Half of the fresh fibers of another worker; the first of them.
+    pub(super) fn steal(&self, shared: &Shared, index: usize) -> Option<Pick> {
+        let workers = shared.workers.len();
+        let start = self.next_random() as usize % workers;
+        (0..workers)
+            .map(|offset| (start + offset) % workers)
+            .filter(|&victim| victim != index)
+            .find_map(|victim| {
+                steal(|| {
+                    shared.workers[victim]
+                        .stealer
+                        .steal_batch_and_pop(&self.fresh)
+                })
+            })
+            .map(Pick::Fresh)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.next.get().is_none() && self.ready.borrow().is_empty() && self.fresh.is_empty()
+    }
+
+    /// Whether others could take something of this worker's.
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    fn next_random(&self) -> u32 {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random.set(x);
+        x
+    }
+}
+
+/// Steals until it is clear whether there was something.
+fn steal(mut attempt: impl FnMut() -> Steal<FiberPtr>) -> Option<FiberPtr> {
+    loop {
+        match attempt() {
+            Steal::Success(fiber) => return Some(fiber),
+            Steal::Empty => return None,
+            Steal::Retry => {}
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What the workers of a runtime share, and the ways in from outside.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use crossbeam_deque::{Injector, Stealer};
+use crossbeam_utils::CachePadded;
+
+use super::idle::{Idle, SleepFlag};
+use super::inbox::{Inbox, published};
+use super::shutdown::Shutdown;
+use super::worker::Worker;
+use crate::current;
+use crate::driver::{Spawner, TokioHandle};
+use crate::error::JoinError;
+use crate::fiber::{FiberPtr, Schedule, refuse_fresh};
+use crate::shim::{AtomicU64, Ordering};
+use crate::stack_pool::StackSource;
+
+/// What a runtime is made with.
+pub(crate) struct Config {
+    pub(crate) workers: usize,
+    pub(crate) stack_size: usize,
+    pub(crate) guard_size: usize,
+    pub(crate) thread_name: String,
+    pub(crate) tokio: Option<TokioHandle>,
+    pub(crate) event_interval: u32,
+    pub(crate) max_blocking_threads: usize,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) blocking: Spawner,
+    pub(super) stacks: Arc<StackSource>,
+    pub(super) workers: Box<[CachePadded<Remote>]>,
+    pub(super) injector: Injector<FiberPtr>,
+    pub(super) idle: Idle,
+    pub(super) shutdown: Shutdown,
+    /// Spawns by threads that are no workers of this runtime.
+    pub(super) outside: Count,
+}
+
+/// A worker, as the others see it.
+pub(super) struct Remote {
+    pub(super) inbox: Inbox,
+    pub(super) sleep: SleepFlag,
+    pub(super) stealer: Stealer<FiberPtr>,
+    /// Wakes the worker's reactor. Set before the worker's first sleep.
+    pub(super) reactor: OnceLock<Waker>,
+    pub(super) count: Count,
+    /// Bound fibers. Written by the worker only.
+    pub(super) bound: AtomicU64,
+}
+
+/// Fibers that one party spawned and ended, both only growing.
+pub(super) struct Count {
+    pub(super) spawned: AtomicU64,
+    pub(super) ended: AtomicU64,
+}
+
+impl Count {
+    pub(super) fn new() -> Count {
+        Count {
+            spawned: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Adds to a counter that only the caller's thread writes: no read-modify-write.
+/// Release pairs with the Acquire of `Shared::live`.
+pub(super) fn bump(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
+}
+
+/// How many more bound fibers than the least loaded worker a spawning worker may have before its
+/// spawns go there. Small enough that an acceptor's connections spread, large enough that a
+/// fork-join of a few fibers stays where its data is.
+const PLACEMENT_MARGIN: u64 = 8;
+
+impl Shared {
+    /// Makes a runtime's shared part, and the deques that its workers take to their threads.
+    pub(crate) fn new(
+        config: Config,
+        blocking: Spawner,
+    ) -> io::Result<(Arc<Shared>, Vec<crossbeam_deque::Worker<FiberPtr>>)> {
+        let stacks = StackSource::new(config.stack_size, config.guard_size)?;
+        let deques: Vec<_> = (0..config.workers)
+            .map(|_| crossbeam_deque::Worker::new_lifo())
+            .collect();
+        let workers = deques
+            .iter()
+            .map(|deque| {
+                CachePadded::new(Remote {
+                    inbox: Inbox::new(),
+                    sleep: SleepFlag::new(),
+                    stealer: deque.stealer(),
+                    reactor: OnceLock::new(),
+                    count: Count::new(),
+                    bound: AtomicU64::new(0),
+                })
+            })
+            .collect();
+        let shared = Shared {
+            shutdown: Shutdown::new(config.workers),
+            config,
+            blocking,
+            stacks: Arc::new(stacks),
+            workers,
+            injector: Injector::new(),
+            idle: Idle::new(),
+            outside: Count::new(),
+        };
+        Ok((Arc::new(shared), deques))
+    }
+
+    /// The calling thread's worker, if it is one of this runtime's.
+    pub(super) fn local_worker(&self) -> Option<&Worker> {
+        let worker = current::worker_of(std::ptr::from_ref(self).cast())?;
+        // SAFETY: a worker of this runtime entered its context with itself as that pointer, and
+        // outlives it (`Worker::main`). The borrow is used within the call that asked for it.
+        Some(unsafe { &*worker.cast::<Worker>() })
+    }
+
+    /// Takes a fresh fiber in. On a closed runtime it ends at once, cancelled.
+    pub(crate) fn spawn(&self, fiber: FiberPtr) {
+        let Some(worker) = self.local_worker() else {
+            return self.spawn_outside(fiber);
+        };
+        if self.shutdown.is_closed() {
+            // SAFETY: nobody else knows the fiber yet.
+            return unsafe { refuse_fresh(fiber, JoinError::cancelled) };
+        }
+        bump(&self.workers[worker.index].count.spawned);
+        if self.workers.len() == 1 {
+            return worker.push_fresh(fiber);
+        }
+        match self.less_loaded(worker.index) {
+            Some(other) => self.send(other, fiber),
+            None => {
+                worker.push_fresh(fiber);
+                self.wake_searcher();
+            }
+        }
+    }
+
+    fn spawn_outside(&self, fiber: FiberPtr) {
+        // SeqCst with `Shutdown::close` and the fence of `live`: either this thread sees the
+        // runtime closed, or the shutdown counts this fiber.
+        self.outside.spawned.fetch_add(1, Ordering::SeqCst);
+        if self.shutdown.is_closed() {
+            // SAFETY: nobody else knows the fiber yet.
+            unsafe { refuse_fresh(fiber, JoinError::cancelled) };
+            self.outside.ended.fetch_add(1, Ordering::SeqCst);
+            // The last worker may have counted this one and waits for its end.
+            self.wake_all();
+            return;
+        }
+        self.injector.push(fiber);
+        self.wake_searcher();
+    }
+
+    /// The worker that should get the next spawn of `own` instead of it.
+    fn less_loaded(&self, own: usize) -> Option<usize> {
+        // Relaxed: a hint.
+        let load = |worker: &CachePadded<Remote>| worker.bound.load(Ordering::Relaxed);
+        let own_load = load(&self.workers[own]);
+        if own_load <= PLACEMENT_MARGIN {
+            return None;
+        }
+        let (other, least) = self
+            .workers
+            .iter()
+            .map(load)
+            .enumerate()
+            .min_by_key(|w| w.1)?;
+        (least + PLACEMENT_MARGIN < own_load).then_some(other)
+    }
+
+    /// Puts a fiber into a worker's inbox, and wakes the worker if it sleeps.
+    fn send(&self, worker: usize, fiber: FiberPtr) {
+        let remote = &self.workers[worker];
+        remote.inbox.push(fiber);
+        published();
+        if self.idle.end_sleep(&remote.sleep) {
+            remote.wake_reactor();
+        }
+    }
+
+    /// There is work that anybody may take.
+    pub(super) fn wake_searcher(&self) {
+        published();
+        let workers = self.workers.iter().map(|remote| (&remote.sleep, remote));
+        if let Some(remote) = self.idle.pick_sleeper(workers) {
+            remote.wake_reactor();
+        }
+    }
+
+    /// Makes every worker take a turn.
+    pub(super) fn wake_all(&self) {
+        published();
+        for remote in &self.workers {
+            if self.idle.end_sleep(&remote.sleep) {
+                remote.wake_reactor();
+            }
+        }
+    }
+
+    /// Fibers that have been spawned and have not ended.
+    ///
+    /// Exact when it says 0: all ends are read before all spawns, and both only grow, so 0 means
+    /// that at the moment in between there was none (F. Mattern, "Algorithms for distributed
+    /// termination detection", Distributed Computing 2, 1987, the counting method).
+    pub(super) fn live(&self) -> u64 {
+        let counts = || self.workers.iter().map(|w| &w.count).chain([&self.outside]);
+        // Acquire pairs with `bump`: who sees an end sees the spawns that came before it.
+        let ended: u64 = counts().map(|c| c.ended.load(Ordering::Acquire)).sum();
+        let spawned: u64 = counts().map(|c| c.spawned.load(Ordering::Acquire)).sum();
+        spawned - ended
+    }
+
+    pub(super) fn has_stealable(&self) -> bool {
+        !self.injector.is_empty() || self.workers.iter().any(|w| !w.stealer.is_empty())
+    }
+}
+
+impl Remote {
+    pub(super) fn wake_reactor(&self) {
+        if let Some(reactor) = self.reactor.get() {
+            reactor.wake_by_ref();
+        }
+    }
+}
+
+impl Schedule for Shared {
+    fn schedule(&self, fiber: FiberPtr) {
+        // SAFETY: a parked fiber is live, and whoever queues it may read its home (rule 2).
+        let home = unsafe { fiber.header() }.home() as usize;
+        match self.local_worker() {
+            Some(worker) if worker.index == home => worker.push_woken(fiber),
+            _ => self.send(home, fiber),
+        }
+    }
+}

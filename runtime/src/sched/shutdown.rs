@@ -1,0 +1,156 @@
+//! The end of a runtime (S7): close, unwind every fiber on its own worker, then stop the workers.
+//!
+//! 1. `close`: spawns end at once, cancelled; every worker takes a turn.
+//! 2. Each worker cancels its bound fibers, starts what is fresh only to drop it, and goes on
+//!    serving, because destructors may wait for anything.
+//! 3. The worker that sees no live fiber anywhere announces the end; every worker leaves.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::shared::Shared;
+use super::worker::Worker;
+use crate::block_on::block_on_until;
+use crate::shim::{AtomicU8, Ordering, fence};
+
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
+const OVER: u8 = 2;
+
+pub(super) struct Shutdown {
+    phase: AtomicU8,
+    exit: Mutex<Exit>,
+}
+
+struct Exit {
+    deadline: Option<Instant>,
+    workers_left: usize,
+    waiting: Option<Waker>,
+}
+
+impl Shutdown {
+    pub(super) fn new(workers: usize) -> Shutdown {
+        Shutdown {
+            phase: AtomicU8::new(OPEN),
+            exit: Mutex::new(Exit {
+                deadline: None,
+                workers_left: workers,
+                waiting: None,
+            }),
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        // SeqCst with `close` and `Shared::spawn_outside`; on x86_64 a plain load.
+        self.phase.load(Ordering::SeqCst) != OPEN
+    }
+
+    /// How long the rest may take.
+    pub(super) fn time_left(&self) -> Duration {
+        let deadline = self.exit.lock().deadline;
+        deadline.map_or(Duration::ZERO, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        })
+    }
+
+    /// A worker has run its last turn.
+    pub(super) fn worker_gone(&self) {
+        let mut exit = self.exit.lock();
+        exit.workers_left -= 1;
+        let waiting = if exit.workers_left == 0 {
+            exit.waiting.take()
+        } else {
+            None
+        };
+        drop(exit);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+}
+
+/// What had not ended at the deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leftover {
+    pub(crate) fibers: u64,
+    pub(crate) workers: usize,
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Leftover { fibers, workers } = self;
+        write!(
+            f,
+            "{fibers} fibers did not end before the deadline; {workers} worker threads are kept"
+        )
+    }
+}
+
+impl Shared {
+    /// Closes the runtime, and waits until `timeout` for its workers to end.
+    ///
+    /// # Errors
+    /// What did not end.
+    #[track_caller]
+    pub(crate) fn shut_down(&self, timeout: Duration) -> Result<(), Leftover> {
+        let deadline = crate::time::timer::after(timeout);
+        self.shutdown.exit.lock().deadline = Some(deadline);
+        // SeqCst with `is_closed`.
+        self.shutdown.phase.store(CLOSED, Ordering::SeqCst);
+        self.wake_all();
+        let gone = poll_fn(|cx| {
+            let mut exit = self.shutdown.exit.lock();
+            if exit.workers_left == 0 {
+                return Poll::Ready(());
+            }
+            exit.waiting = Some(cx.waker().clone());
+            Poll::Pending
+        });
+        block_on_until(gone, Some(deadline)).map_err(|_| Leftover {
+            fibers: self.live(),
+            workers: self.shutdown.exit.lock().workers_left,
+        })
+    }
+
+    /// Gives up on workers that could not be started.
+    pub(crate) fn abandon(&self) {
+        self.shutdown.phase.store(OVER, Ordering::SeqCst);
+        self.wake_all();
+    }
+}
+
+impl Worker {
+    /// A turn of a closed runtime: tells the fibers to unwind. True: no fiber is left anywhere.
+    pub(super) fn drain(&self) -> bool {
+        if self.shared.shutdown.phase.load(Ordering::SeqCst) == OVER {
+            return true;
+        }
+        // Again after a fiber could not be cancelled because another was in mid-unwind (S6).
+        let again = self.context.cancel_deferred.get() && !std::thread::panicking();
+        if !self.draining.replace(true) || again {
+            self.context.cancel_deferred.set(false);
+            for fiber in self.bound.borrow().iter() {
+                // SAFETY: bound fibers are live.
+                if unsafe { fiber.header() }.cancel() {
+                    self.queues.push_ready(*fiber);
+                }
+            }
+        }
+        if !self.queues.is_empty() {
+            return false;
+        }
+        // Two workers may end their last fibers at the same time: with this fence between its own
+        // last count and its look at the others', at least one of them sees that all is over.
+        fence(Ordering::SeqCst);
+        if self.shared.live() > 0 {
+            return false;
+        }
+        self.shared.shutdown.phase.store(OVER, Ordering::SeqCst);
+        self.shared.wake_all();
+        true
+    }
+}

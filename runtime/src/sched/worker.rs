@@ -1,0 +1,328 @@
+//! A worker: a thread that runs fibers and drives its own reactor.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::task::Waker;
+
+use crossbeam_deque::Worker as Deque;
+
+use super::queues::{Pick, Queues};
+use super::shared::{Remote, Shared, bump};
+use crate::current::{self, Context};
+use crate::driver::{Driver, Turn, has_budget_remaining};
+use crate::error::JoinError;
+use crate::fiber::{self, AfterSwitch, FiberPtr, FiberRef};
+use crate::shim::Ordering;
+use crate::stack_pool::StackPool;
+
+pub(super) struct Worker {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queues: Queues,
+    pub(super) context: Context,
+    /// Every started fiber that has not ended, at its header's `bound_at`.
+    pub(super) bound: RefCell<Vec<FiberPtr>>,
+    stacks: RefCell<StackPool>,
+    /// The root future is being polled: it looks at the queues before it returns.
+    in_turn: Cell<bool>,
+    /// Outside a turn: the root future will be polled again.
+    turn_asked: Cell<bool>,
+    searching: Cell<bool>,
+    /// This worker has told its fibers to unwind.
+    pub(super) draining: Cell<bool>,
+}
+
+/// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("sisal: a worker panicked outside of any fiber; this is a bug in Sisal");
+        std::process::abort();
+    }
+}
+
+/// The main function of a worker's thread. Says on `started` whether the reactor could be made.
+pub(crate) fn main(
+    shared: Arc<Shared>,
+    index: usize,
+    deque: Deque<FiberPtr>,
+    started: Sender<io::Result<()>>,
+) {
+    // Half of the threads are the runtime's own pool's; tokio's file system and name lookup
+    // use the pool of the worker that they are called on. The sum is what the user set.
+    let blocking = shared.config.max_blocking_threads / 2 / shared.config.workers;
+    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1)) {
+        Ok(driver) => driver,
+        Err(error) => {
+            // The receiver waits for every worker's answer.
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    let bomb = AbortOnUnwind;
+    let mut worker = Box::new(Worker {
+        index,
+        queues: Queues::new(deque, index),
+        context: Context {
+            fiber: Cell::new(None),
+            cancel_deferred: Cell::new(false),
+            reactor: driver.reactor(),
+            runtime: Arc::as_ptr(&shared).cast(),
+            worker: std::ptr::null(),
+        },
+        bound: RefCell::new(Vec::new()),
+        stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
+        in_turn: Cell::new(false),
+        turn_asked: Cell::new(false),
+        searching: Cell::new(false),
+        draining: Cell::new(false),
+        shared,
+    });
+    worker.context.worker = std::ptr::from_ref(&*worker).cast();
+    let worker = &*worker;
+    let _ = started.send(Ok(()));
+    drop(started);
+    current::enter(&worker.context, || {
+        driver.drive(|reactor| worker.turn(reactor));
+        // Destructors of async tasks run here, in thread state worker (S10).
+        driver.shut_down(worker.shared.shutdown.time_left());
+    });
+    worker.shared.shutdown.worker_gone();
+    std::mem::forget(bomb);
+}
+
+impl Worker {
+    fn remote(&self) -> &Remote {
+        &self.shared.workers[self.index]
+    }
+
+    /// One poll of the root future: fibers until there are none, or tokio has to have a look.
+    fn turn(&self, reactor: &Waker) -> Turn {
+        self.in_turn.set(true);
+        self.turn_asked.set(false);
+        self.wake_up(reactor);
+        let turn = self.run_fibers();
+        self.in_turn.set(false);
+        turn
+    }
+
+    /// Ends this worker's sleep, if it slept.
+    fn wake_up(&self, reactor: &Waker) {
+        let remote = self.remote();
+        remote.reactor.get_or_init(|| reactor.clone());
+        let idle = &self.shared.idle;
+        // Who ended the sleep, this worker or its waker, does not matter here.
+        let _ = idle.end_sleep(&remote.sleep);
+        if idle.was_sent_to_search(&remote.sleep) {
+            self.searching.set(true);
+        }
+    }
+
+    fn run_fibers(&self) -> Turn {
+        let interval = self.shared.config.event_interval;
+        let mut left = interval;
+        loop {
+            if self.shared.shutdown.is_closed() && self.drain() {
+                return Turn::Exit;
+            }
+            let Some(pick) = self.find() else {
+                if self.fall_asleep() {
+                    return Turn::Sleep;
+                }
+                continue;
+            };
+            self.run(pick);
+            left -= 1;
+            // Without budget every tokio future is pending: polling one would be waste.
+            if left == 0 || !has_budget_remaining() {
+                return self.pause();
+            }
+        }
+    }
+
+    /// Ends a turn so that tokio looks at timers and I/O.
+    fn pause(&self) -> Turn {
+        // There may be nothing to run but what the reactor brings; the next turn finds out, and
+        // if tokio held wakers back for lack of budget it calls them first.
+        Turn::Again
+    }
+
+    #[inline]
+    fn find(&self) -> Option<Pick> {
+        let pick = self.queues.pick(&self.shared, self.index);
+        if pick.is_some() || self.shared.workers.len() == 1 {
+            if self.searching.get() {
+                self.stop_searching();
+            }
+            return pick;
+        }
+        self.search()
+    }
+
+    #[cold]
+    fn search(&self) -> Option<Pick> {
+        let idle = &self.shared.idle;
+        if !self.searching.get() {
+            if !idle.start_search(self.shared.workers.len()) {
+                return None;
+            }
+            self.searching.set(true);
+        }
+        let pick = self.queues.steal(&self.shared, self.index);
+        if pick.is_some() {
+            self.stop_searching();
+        }
+        pick
+    }
+
+    /// This worker has work. The last searcher sends another in its place, for work that was
+    /// pushed while pushers relied on it.
+    #[cold]
+    fn stop_searching(&self) {
+        self.searching.set(false);
+        if self.shared.idle.end_search() && (self.queues.has_fresh() || self.shared.has_stealable())
+        {
+            self.shared.wake_searcher();
+        }
+    }
+
+    /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
+    fn fall_asleep(&self) -> bool {
+        let (shared, remote) = (&*self.shared, self.remote());
+        if self.searching.replace(false) {
+            // The fence in `announce` comes between this and the last look below.
+            let _ = shared.idle.end_search();
+        }
+        shared.idle.announce(&remote.sleep);
+        let work = !remote.inbox.is_empty()
+            || !self.queues.is_empty()
+            || shared.has_stealable()
+            || shared.shutdown.is_closed() != self.draining.get()
+            || (self.draining.get() && shared.live() == 0);
+        if !work {
+            return true;
+        }
+        if !shared.idle.end_sleep(&remote.sleep) {
+            // Somebody else ended it and wakes the reactor: one turn too many, no harm.
+            if shared.idle.was_sent_to_search(&remote.sleep) {
+                self.searching.set(true);
+            }
+        }
+        false
+    }
+
+    #[inline]
+    fn run(&self, pick: Pick) {
+        let after = match pick {
+            Pick::Started(fiber) => {
+                // SAFETY: a queued fiber is live.
+                unsafe { fiber.header() }.begin();
+                // SAFETY: on this worker's stack; a started fiber in these queues is bound here
+                // and has left its stack.
+                (fiber, self.on(fiber, || unsafe { fiber::resume(fiber) }))
+            }
+            Pick::Fresh(fiber) => match self.start(fiber) {
+                Some(after) => (fiber, after),
+                None => return,
+            },
+        };
+        match after {
+            (fiber, AfterSwitch::Requeue) => self.queues.push_ready(fiber),
+            (fiber, AfterSwitch::Park) => {
+                // SAFETY: a fiber that has not ended is live.
+                if unsafe { fiber.header() }.park() {
+                    self.queues.push_ready(fiber);
+                }
+            }
+            (fiber, AfterSwitch::Finish) => self.finish(fiber),
+        }
+    }
+
+    /// Marks `fiber` as the running one while `switch` is away on its stack.
+    #[inline]
+    fn on(&self, fiber: FiberPtr, switch: impl FnOnce() -> AfterSwitch) -> AfterSwitch {
+        self.context.fiber.set(Some(fiber));
+        let after = switch();
+        self.context.fiber.set(None);
+        after
+    }
+
+    /// Binds a fresh fiber to this worker and runs it (S1). `None`: there was no stack for it.
+    fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
+        // SAFETY: a fresh fiber is live.
+        let header = unsafe { fiber.header() };
+        let stack = match self.stacks.borrow_mut().take(header.stack_size) {
+            Ok(stack) => stack,
+            Err(error) => {
+                // SAFETY: it came out of the queue here, so nobody else can start it.
+                unsafe { fiber::refuse_fresh(fiber, |id| JoinError::no_stack(id, error)) };
+                bump(&self.remote().count.ended);
+                return None;
+            }
+        };
+        if self.draining.get() {
+            // A fresh fiber is in the queue that it came from, and in no other.
+            let _ = header.cancel();
+        }
+        header.bind(self.index as u32);
+        let mut bound = self.bound.borrow_mut();
+        header.bound_at.set(bound.len());
+        bound.push(fiber);
+        self.remote()
+            .bound
+            .store(bound.len() as u64, Ordering::Relaxed);
+        drop(bound);
+        header.begin();
+        // SAFETY: on this worker's stack; bound just now.
+        Some(self.on(fiber, || unsafe { fiber::start(fiber, stack) }))
+    }
+
+    /// Takes back what an ended fiber had: its stack at once, hot, for the next.
+    fn finish(&self, fiber: FiberPtr) {
+        // SAFETY: the fiber's own reference, adopted here, was not given up yet.
+        let ended = unsafe { FiberRef::adopt(fiber) };
+        // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
+        if let Some(stack) = unsafe { ended.take_stack() } {
+            self.stacks.borrow_mut().put(ended.stack_size, stack);
+        }
+        let mut bound = self.bound.borrow_mut();
+        let at = ended.bound_at.get();
+        bound.swap_remove(at);
+        if let Some(moved) = bound.get(at) {
+            // SAFETY: bound fibers are live.
+            unsafe { moved.header() }.bound_at.set(at);
+        }
+        self.remote()
+            .bound
+            .store(bound.len() as u64, Ordering::Relaxed);
+        drop(bound);
+        drop(ended);
+        bump(&self.remote().count.ended);
+    }
+
+    /// A spawn of this worker's.
+    pub(super) fn push_fresh(&self, fiber: FiberPtr) {
+        self.queues.push_fresh(fiber);
+        self.ask_turn();
+    }
+
+    /// A wake by this worker, of one of its own.
+    pub(super) fn push_woken(&self, fiber: FiberPtr) {
+        if self.context.fiber.get().is_some() {
+            self.queues.push_next(fiber);
+        } else {
+            self.queues.push_ready(fiber);
+            self.ask_turn();
+        }
+    }
+
+    /// Outside a turn (the reactor calls a waker, an async task spawns): asks for the next one.
+    fn ask_turn(&self) {
+        if !self.in_turn.get() && !self.turn_asked.replace(true) {
+            self.remote().wake_reactor();
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Fibers that borrow: `fiber::scope`.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+use crate::error::JoinError;
+use crate::fiber::{Fiber, OnEnd};
+use crate::handle::{Handle, Place};
+use crate::join::RawJoin;
+use crate::park::waiter::{self, Waiter};
+use crate::shim::{AtomicBool, AtomicUsize, Ordering};
+
+/// Makes fibers that may borrow from the caller's frame: all of them have ended when `scope`
+/// returns, also when it unwinds.
+///
+/// As [`std::thread::scope`]. In a fiber the children go to its runtime and the wait parks the
+/// fiber; on a plain thread they go to the default runtime and the wait blocks the thread.
+///
+/// # Panics
+/// If a child panicked and nobody joined it. If `f` panics, with that. On a worker's own stack,
+/// before `f` is called: `spawn` and `.await` there.
+///
+/// # Cancellation
+/// The wait for the children cannot be cut short. When the runtime shuts down it unwinds the
+/// children, and the owner after them.
+///
+/// ```
+/// let mut words = vec!["one", "two", "three"];
+/// let lengths = sisal::run(|| {
+///     sisal::fiber::scope(|s| {
+///         let all: Vec<_> = words.iter().map(|w| s.spawn(|| w.len())).collect();
+///         all.into_iter().map(|child| child.join().unwrap()).sum::<usize>()
+///     })
+/// });
+/// words.clear();
+/// assert_eq!(lengths, 11);
+/// ```
+#[track_caller]
+pub fn scope<'env, F, T>(f: F) -> T
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    crate::current::forbid_worker("scope", INSTEAD);
+    scope_on(&Handle::current_or_default(), "scope", f)
+}
+
+const INSTEAD: &str = "`spawn` the work and `.await` its handle there";
+
+#[track_caller]
+pub(crate) fn scope_on<'env, F, T>(handle: &Handle, call: &str, f: F) -> T
+where
+    F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
+{
+    // On entry, before any child exists (S10).
+    let (waiting, waiter) = waiter::caller(call, INSTEAD);
+    let scope = Scope {
+        handle: handle.clone(),
+        children: Arc::new(Children {
+            live: AtomicUsize::new(0),
+            unseen_panic: AtomicBool::new(false),
+            owner: waiter,
+        }),
+        scope: PhantomData,
+        env: PhantomData,
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    // S5: nothing of the frame may go before the last child has ended. Acquire pairs with the
+    // Release in `ended`.
+    waiting.until(|| scope.children.live.load(Ordering::Acquire) == 0);
+    match result {
+        Err(payload) => resume_unwind(payload),
+        // Relaxed: ordered by `live`.
+        Ok(_) if scope.children.unseen_panic.load(Ordering::Relaxed) => {
+            panic!("a scoped fiber panicked, and nobody joined it")
+        }
+        Ok(value) => value,
+    }
+}
+
+/// The children of one scope; passed to the closure of [`scope`].
+pub struct Scope<'scope, 'env: 'scope> {
+    handle: Handle,
+    children: Arc<Children>,
+    /// Invariant, as std's: a longer or shorter `'scope` would let borrows escape.
+    scope: PhantomData<&'scope mut &'scope ()>,
+    env: PhantomData<&'env mut &'env ()>,
+}
+
+struct Children {
+    live: AtomicUsize,
+    unseen_panic: AtomicBool,
+    owner: Waiter,
+}
+
+impl OnEnd for Children {
+    fn unseen_panic(&self) {
+        self.unseen_panic.store(true, Ordering::Relaxed);
+    }
+
+    fn ended(&self) {
+        // Release pairs with the Acquire of `scope_on`: what the child did comes before the
+        // owner's return.
+        if self.live.fetch_sub(1, Ordering::Release) == 1 {
+            self.owner.wake();
+        }
+    }
+}
+
+impl<'scope> Scope<'scope, '_> {
+    /// Starts a fiber that may borrow what outlives the scope.
+    #[track_caller]
+    pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.spawn_at(Place::here(), f)
+    }
+
+    pub(crate) fn spawn_at<F, T>(&'scope self, place: Place, f: F) -> ScopedJoinHandle<'scope, T>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        self.children.live.fetch_add(1, Ordering::Relaxed);
+        let on_end = Arc::<Children>::clone(&self.children);
+        // SAFETY: `scope_on` does not return or unwind before every child has ended (S5), and both
+        // types are Send (S2).
+        let fiber = unsafe { self.handle.spawn_unchecked(place, Some(on_end), f) };
+        ScopedJoinHandle {
+            // SAFETY: made just now with result type `T`.
+            raw: unsafe { RawJoin::new(fiber) },
+            scope: PhantomData,
+        }
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let live = self.children.live.load(Ordering::Relaxed);
+        f.debug_struct("Scope").field("live", &live).finish()
+    }
+}
+
+/// The right to a scoped fiber's result.
+pub struct ScopedJoinHandle<'scope, T> {
+    raw: RawJoin<T>,
+    scope: PhantomData<&'scope mut &'scope ()>,
+}
+
+impl<T> ScopedJoinHandle<'_, T> {
+    /// Waits for the fiber to end and returns what its closure returned: see
+    /// [`JoinHandle::join`](super::JoinHandle::join).
+    ///
+    /// # Errors
+    /// [`JoinError`] if the fiber panicked or was cancelled.
+    #[track_caller]
+    pub fn join(self) -> Result<T, JoinError> {
+        self.raw.join()
+    }
+
+    /// Whether the fiber has ended.
+    pub fn is_finished(&self) -> bool {
+        self.raw.is_finished()
+    }
+
+    /// The fiber itself.
+    pub fn fiber(&self) -> &Fiber {
+        &self.raw.fiber
+    }
+
+    /// [`fiber`](Self::fiber), under the name that code from `std::thread` knows.
+    pub fn thread(&self) -> &Fiber {
+        self.fiber()
+    }
+}
+
+impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ScopedJoinHandle")
+            .field(self.fiber())
+            .finish()
+    }
+}

@@ -1,0 +1,26 @@
+//! Timers of the current worker's reactor.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tokio::task::coop::unconstrained;
+
+use crate::current;
+
+/// A timer of the worker that makes it. It does not spend tokio's budget: our operations run under
+/// a count of our own.
+///
+/// # Panics
+/// Off a worker: there is no reactor.
+pub(crate) fn sleep_until(deadline: Instant) -> impl Future<Output = ()> {
+    unconstrained(current::with_reactor(|| {
+        tokio::time::sleep_until(deadline.into())
+    }))
+}
+
+/// `Instant::now() + timeout`; a time that cannot be told is some thirty years away.
+pub(crate) fn after(timeout: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + FAR)
+}

@@ -1,0 +1,90 @@
+//! Code that blocks its thread, run where that does no harm.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::thread;
+
+use crate::current::{self, ThreadState};
+use crate::handle::Handle;
+use crate::park::waiter::{self, Waiter};
+use crate::shim::{AtomicBool, Ordering};
+
+/// Runs `f`, which may block its thread for long, on a pool of threads, and parks the calling fiber
+/// until it has returned. `f` may borrow.
+///
+/// For file system calls, name lookup, CPU-bound work, foreign libraries that block, and tokio's own
+/// blocking calls. On a plain thread `f` is called where it is.
+///
+/// # Panics
+/// If `f` does, with the same payload. On a worker's own stack: use `tokio::task::spawn_blocking` there. If
+/// the runtime's threads are gone.
+///
+/// # Cancellation
+/// A closure that blocks cannot be unwound, so the wait for it cannot be cut short.
+///
+/// ```
+/// let manifest = sisal::run(|| sisal::unblock(|| std::fs::read_to_string("Cargo.toml")));
+/// assert!(manifest.unwrap().contains("[package]"));
+/// ```
+#[track_caller]
+pub fn unblock<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    const INSTEAD: &str = "use `tokio::task::spawn_blocking` there";
+    if let ThreadState::Plain = current::state() {
+        return f();
+    }
+    let (waiting, waiter) = waiter::caller("unblock", INSTEAD);
+    let handle = Handle::current();
+    let mut result: Option<thread::Result<T>> = None;
+    let done = Arc::new(Done {
+        done: AtomicBool::new(false),
+        waiter,
+    });
+    let finish = Finish(Arc::clone(&done));
+    let out = &mut result;
+    let job = (f, finish);
+    let closure: Box<dyn FnOnce() + Send + '_> = Box::new(move || {
+        // Locals are dropped last to first, so `finish` outlives the closure and what it holds.
+        let (f, finish) = job;
+        let _finish = finish;
+        *out = Some(catch_unwind(AssertUnwindSafe(f)));
+    });
+    // SAFETY: what the closure borrows lives until `done`, which is set after the closure's last
+    // use of it, also when the closure is dropped without being called; this frame waits for
+    // that below, and the wait cannot be cut short (S5).
+    let closure = unsafe {
+        std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Box<dyn FnOnce() + Send + 'static>>(
+            closure,
+        )
+    };
+    // A panic of the pool (the system has no thread) drops the closure, so `done` is set then too.
+    let given = catch_unwind(AssertUnwindSafe(|| handle.blocking().spawn(closure)));
+    // Acquire pairs with the Release in `Finish::drop`.
+    waiting.until(|| done.done.load(Ordering::Acquire));
+    match (result, given) {
+        (Some(Ok(value)), _) => value,
+        (Some(Err(payload)), _) | (None, Err(payload)) => resume_unwind(payload),
+        (None, Ok(())) => panic!("`unblock`: the runtime's blocking threads have shut down"),
+    }
+}
+
+/// Whether the pool is through with the waiting frame.
+struct Done {
+    done: AtomicBool,
+    waiter: Waiter,
+}
+
+/// Dropped after the last use of the waiting frame. In a tuple behind the closure: a tuple drops its
+/// fields in order, so that holds for a closure that is dropped without being called too.
+struct Finish(Arc<Done>);
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire in `unblock`.
+        self.0.done.store(true, Ordering::Release);
+        self.0.waiter.wake();
+    }
+}
