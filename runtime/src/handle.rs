@@ -1,12 +1,13 @@
 //! `Handle`: a runtime to spawn on, and the spawning itself.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::sync::Arc;
 
 use crate::current;
 use crate::driver::Spawner;
-use crate::fiber::{FiberRef, OnEnd, Seed};
+use crate::fiber::{Extra, FiberRef, Seed};
 use crate::join::JoinHandle;
 use crate::runtime;
 use crate::sched::Shared;
@@ -65,10 +66,16 @@ impl Handle {
         Some(Handle { shared })
     }
 
-    /// The caller's runtime, or the default one.
+    /// Calls `f` with the caller's runtime, or with the default one. `f` does not switch.
     #[track_caller]
-    pub(crate) fn current_or_default() -> Handle {
-        Handle::try_current().unwrap_or_else(|| runtime::default().clone())
+    pub(crate) fn with_current_or_default<R>(f: impl FnOnce(&Handle) -> R) -> R {
+        match current::runtime() {
+            // SAFETY: as in `try_current`; here the count stays the worker's, for this call.
+            Some(shared) => f(&ManuallyDrop::new(Handle {
+                shared: unsafe { Arc::from_raw(shared.cast::<Shared>()) },
+            })),
+            None => f(runtime::default()),
+        }
     }
 
     /// Starts a fiber on this runtime. From anywhere: threads, async tasks, fibers of this and of
@@ -90,9 +97,8 @@ impl Handle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let place = Place::here();
         // SAFETY: nothing is borrowed, and both types are Send (S2).
-        let fiber = unsafe { self.spawn_unchecked(place, None, f) };
+        let fiber = unsafe { self.spawn_unchecked(Location::caller(), None, f) };
         // SAFETY: made just now with result type `T`.
         unsafe { JoinHandle::new(fiber) }
     }
@@ -120,8 +126,10 @@ impl Handle {
         F: FnOnce() -> T + Send,
         T: Send,
     {
-        let place = Place::here();
-        let result = scope_on(self, "run", |scope| scope.spawn_at(place, f).join());
+        let place = Location::caller();
+        let result = scope_on(self, "run", |scope| {
+            scope.spawn_with(place, Extra::default(), f).join()
+        });
         match result {
             Ok(value) => value,
             Err(error) => match error.try_into_panic() {
@@ -137,19 +145,18 @@ impl Handle {
     /// As for [`FiberRef::make`]; the caller makes at most one join handle of the result.
     pub(crate) unsafe fn spawn_unchecked<F, T>(
         &self,
-        place: Place,
-        on_end: Option<Arc<dyn OnEnd>>,
+        spawned_at: &'static Location<'static>,
+        extra: Option<Box<Extra>>,
         f: F,
     ) -> FiberRef
     where
         F: FnOnce() -> T,
     {
         let seed = Seed {
-            name: place.name,
-            stack_size: place.stack_size.unwrap_or(self.shared.config.stack_size),
-            spawned_at: place.spawned_at,
+            id: self.shared.next_id(),
+            spawned_at,
             scheduler: Arc::<Shared>::clone(&self.shared),
-            on_end,
+            extra,
         };
         // SAFETY: by contract.
         let (fiber, counted) = unsafe { FiberRef::make(seed, f) };
@@ -163,23 +170,5 @@ impl fmt::Debug for Handle {
         let mut f = f.debug_struct("Handle");
         f.field("thread_name", &self.shared.config.thread_name);
         f.field("workers", &self.shared.config.workers).finish()
-    }
-}
-
-/// What a spawn knows besides its closure.
-pub(crate) struct Place {
-    pub(crate) name: Option<Box<str>>,
-    pub(crate) stack_size: Option<usize>,
-    pub(crate) spawned_at: &'static Location<'static>,
-}
-
-impl Place {
-    #[track_caller]
-    pub(crate) fn here() -> Place {
-        Place {
-            name: None,
-            stack_size: None,
-            spawned_at: Location::caller(),
-        }
     }
 }

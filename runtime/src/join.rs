@@ -99,6 +99,8 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// What `JoinHandle` and `ScopedJoinHandle` share. The fiber's `HANDLE` bit is its.
 pub(crate) struct RawJoin<T> {
     pub(crate) fiber: Fiber,
+    /// The result was moved out: there is nothing left to drop.
+    taken: bool,
     /// The result is handed over or dropped here: `Send` only if `T` is (S2).
     result: PhantomData<T>,
 }
@@ -115,6 +117,7 @@ impl<T> RawJoin<T> {
     pub(crate) unsafe fn new(fiber: FiberRef) -> RawJoin<T> {
         RawJoin {
             fiber: Fiber::from_ref(fiber),
+            taken: false,
             result: PhantomData,
         }
     }
@@ -153,6 +156,7 @@ impl<T> RawJoin<T> {
         if unsafe { record.is_done() || !record.watch(waker) } {
             // SAFETY: done; the result type is `T`.
             let result = unsafe { record.take_result::<T>() };
+            self.taken = true;
             return Poll::Ready(result.expect("`JoinHandle` polled after it gave its result"));
         }
         Poll::Pending
@@ -161,7 +165,9 @@ impl<T> RawJoin<T> {
 
 impl<T> Drop for RawJoin<T> {
     fn drop(&mut self) {
-        // SAFETY: the only handle, made with result type `T`, goes away.
-        unsafe { self.fiber.record().drop_handle::<T>() }
+        if !self.taken {
+            // SAFETY: the only handle, made with result type `T`, goes away.
+            unsafe { self.fiber.record().drop_handle::<T>() }
+        }
     }
 }

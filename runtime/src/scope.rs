@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use crate::error::JoinError;
-use crate::fiber::{Fiber, OnEnd};
-use crate::handle::{Handle, Place};
+use crate::fiber::{Extra, Fiber, OnEnd};
+use crate::handle::Handle;
 use crate::join::RawJoin;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicBool, AtomicUsize, Ordering};
@@ -43,7 +43,9 @@ where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
     crate::current::forbid_worker("scope", INSTEAD);
-    scope_on(&Handle::current_or_default(), "scope", f)
+    // Cloned: the scope waits, and keeps its handle meanwhile.
+    let handle = Handle::with_current_or_default(Handle::clone);
+    scope_on(&handle, "scope", f)
 }
 
 const INSTEAD: &str = "`spawn` the work and `.await` its handle there";
@@ -116,19 +118,25 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.spawn_at(Place::here(), f)
+        self.spawn_with(Location::caller(), Extra::default(), f)
     }
 
-    pub(crate) fn spawn_at<F, T>(&'scope self, place: Place, f: F) -> ScopedJoinHandle<'scope, T>
+    pub(crate) fn spawn_with<F, T>(
+        &'scope self,
+        spawned_at: &'static Location<'static>,
+        mut extra: Extra,
+        f: F,
+    ) -> ScopedJoinHandle<'scope, T>
     where
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
         self.children.live.fetch_add(1, Ordering::Relaxed);
-        let on_end = Arc::<Children>::clone(&self.children);
+        extra.on_end = Some(Arc::<Children>::clone(&self.children));
+        let extra = Some(Box::new(extra));
         // SAFETY: `scope_on` does not return or unwind before every child has ended (S5), and both
         // types are Send (S2).
-        let fiber = unsafe { self.handle.spawn_unchecked(place, Some(on_end), f) };
+        let fiber = unsafe { self.handle.spawn_unchecked(spawned_at, extra, f) };
         ScopedJoinHandle {
             // SAFETY: made just now with result type `T`.
             raw: unsafe { RawJoin::new(fiber) },

@@ -1,10 +1,11 @@
 //! Spawning as `std::thread` spells it: `fiber::spawn`, `fiber::Builder`, `fiber::current`.
 
 use std::io;
+use std::panic::Location;
 
 use crate::current::{self, ThreadState};
-use crate::fiber::Fiber;
-use crate::handle::{Handle, Place};
+use crate::fiber::{Extra, Fiber};
+use crate::handle::Handle;
 use crate::join::JoinHandle;
 use crate::scope::{Scope, ScopedJoinHandle};
 
@@ -30,7 +31,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    Handle::current_or_default().spawn(f)
+    Handle::with_current_or_default(|handle| handle.spawn(f))
 }
 
 /// The calling fiber; on a plain thread, a stand-in for the thread.
@@ -68,6 +69,7 @@ pub fn current() -> Fiber {
 ///     }
 /// });
 /// ```
+#[inline(always)] // see `Running::suspend`
 #[track_caller]
 pub fn yield_now() {
     match current::state() {
@@ -127,9 +129,11 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let place = self.place()?;
-        // SAFETY: nothing is borrowed, and both types are Send (S2).
-        let fiber = unsafe { Handle::current_or_default().spawn_unchecked(place, None, f) };
+        let (place, extra) = (Location::caller(), Some(Box::new(self.extra()?)));
+        let fiber = Handle::with_current_or_default(|handle| {
+            // SAFETY: nothing is borrowed, and both types are Send (S2).
+            unsafe { handle.spawn_unchecked(place, extra, f) }
+        });
         // SAFETY: made just now with result type `T`.
         Ok(unsafe { JoinHandle::new(fiber) })
     }
@@ -148,16 +152,17 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        Ok(scope.spawn_at(self.place()?, f))
+        Ok(scope.spawn_with(Location::caller(), self.extra()?, f))
     }
 
-    #[track_caller]
-    fn place(self) -> io::Result<Place> {
-        let mut place = Place::here();
-        place.name = self.name.map(String::into_boxed_str);
-        if let Some(bytes) = self.stack_size {
-            place.stack_size = Some(crate::stack_pool::check_size(bytes)?);
-        }
-        Ok(place)
+    fn extra(self) -> io::Result<Extra> {
+        Ok(Extra {
+            name: self.name.map(String::into_boxed_str),
+            stack_size: self
+                .stack_size
+                .map(crate::stack_pool::check_size)
+                .transpose()?,
+            on_end: None,
+        })
     }
 }

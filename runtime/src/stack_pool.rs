@@ -67,22 +67,26 @@ impl StackPool {
         }
     }
 
+    /// A stack of `size` bytes, or of the runtime's default size.
+    ///
     /// # Errors
     /// There is no room for another stack; the error names the limit.
     #[inline]
-    pub(crate) fn take(&mut self, size: usize) -> io::Result<SlabStack> {
-        if size == self.source.default_size
-            && let Some(stack) = self.hot.pop()
-        {
-            return Ok(stack);
-        }
+    pub(crate) fn take(&mut self, size: Option<usize>) -> io::Result<SlabStack> {
+        let size = match size {
+            None => match self.hot.pop() {
+                Some(stack) => return Ok(stack),
+                None => self.source.default_size,
+            },
+            Some(size) => size,
+        };
         self.source.take(size)
     }
 
     /// Takes back a stack whose frames are gone (S4).
     #[inline]
-    pub(crate) fn put(&mut self, size: usize, stack: SlabStack) {
-        if size == self.source.default_size && self.hot.len() < HOT {
+    pub(crate) fn put(&mut self, size: Option<usize>, stack: SlabStack) {
+        if size.is_none() && self.hot.len() < HOT {
             self.hot.push(stack);
         }
     }

@@ -92,14 +92,14 @@ where
         // It met the shutdown before its first run: only its destructors run, shielded (S11).
         header.shield.set(1);
         drop_contained(closure);
-        Err(JoinError::cancelled(header.identity.clone()))
+        Err(JoinError::cancelled(header.identity()))
     } else {
         match catch_unwind(AssertUnwindSafe(closure)) {
             Ok(value) => Ok(value),
             Err(payload) if payload.is::<Cancelled>() => {
-                Err(JoinError::cancelled(header.identity.clone()))
+                Err(JoinError::cancelled(header.identity()))
             }
-            Err(payload) => Err(JoinError::panic(header.identity.clone(), payload)),
+            Err(payload) => Err(JoinError::panic(header.identity(), payload)),
         }
     };
     header.shield.set(1);
@@ -148,7 +148,7 @@ pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Ident
     // SAFETY: a fresh fiber is live, and the caller owns it.
     unsafe {
         let header = fiber.header();
-        (header.vtable.refuse)(fiber, why(header.identity.clone()));
+        (header.vtable.refuse)(fiber, why(header.identity()));
         drop(FiberRef::adopt(fiber));
     }
 }
@@ -181,7 +181,7 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
             let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
-    if let Some(on_end) = &header.on_end {
+    if let Some(on_end) = header.on_end() {
         on_end.ended();
     }
 }
@@ -190,7 +190,7 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
 pub(super) fn drop_unseen<T>(header: &super::Header, result: Result<T, JoinError>) {
     match result {
         Err(error) if error.is_panic() => {
-            match &header.on_end {
+            match header.on_end() {
                 Some(on_end) => on_end.unseen_panic(),
                 // A subscriber may be anybody's code.
                 None => {

@@ -40,7 +40,7 @@ impl Fiber {
     /// Its number, unique in the process.
     pub fn id(&self) -> FiberId {
         match &self.0 {
-            Kind::Fiber(fiber) => fiber.identity.id,
+            Kind::Fiber(fiber) => fiber.id,
             Kind::Thread(thread) => FiberId::of_thread(thread.id()),
         }
     }
@@ -48,7 +48,7 @@ impl Fiber {
     /// The name given to [`Builder::name`](super::Builder::name), if any.
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
-            Kind::Fiber(fiber) => fiber.identity.name.as_deref(),
+            Kind::Fiber(fiber) => fiber.name(),
             Kind::Thread(thread) => thread.name(),
         }
     }
@@ -70,7 +70,7 @@ impl fmt::Debug for Fiber {
         let mut f = f.debug_struct("Fiber");
         f.field("id", &self.id()).field("name", &self.name());
         match &self.0 {
-            Kind::Fiber(fiber) => f.field("spawned_at", &fiber.identity.spawned_at.to_string()),
+            Kind::Fiber(fiber) => f.field("spawned_at", &fiber.spawned_at.to_string()),
             Kind::Thread(thread) => f.field("thread", &thread.id()),
         };
         f.finish()

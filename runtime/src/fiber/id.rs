@@ -1,5 +1,6 @@
 //! Names for fibers that outlive them: ids and spawn places.
 
+use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::panic::Location;
@@ -26,14 +27,23 @@ enum Kind {
 }
 
 impl FiberId {
-    pub(crate) fn next() -> FiberId {
-        // An id has to be unique in the process, as `std::thread::ThreadId` is, so
-        // the counter is the process's. Relaxed: only uniqueness matters.
+    /// The first of `count` numbers that nobody else gets.
+    fn take(count: u64) -> u64 {
+        // An id has to be unique in the process, as `std::thread::ThreadId` is, so the counter is
+        // the process's. Relaxed: only uniqueness matters.
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        NEXT.fetch_add(count, Ordering::Relaxed)
+    }
+
+    fn from_number(number: u64) -> FiberId {
         FiberId(Kind::Fiber(
-            NonZeroU64::new(id).expect("2^64 fiber ids are used up"),
+            NonZeroU64::new(number).expect("2^64 fiber ids are used up"),
         ))
+    }
+
+    /// An id for a fiber spawned off any worker.
+    pub(crate) fn next() -> FiberId {
+        FiberId::from_number(FiberId::take(1))
     }
 
     /// Of a plain thread, which `fiber::current` lets stand for itself.
@@ -48,6 +58,25 @@ impl fmt::Debug for FiberId {
             Kind::Fiber(id) => write!(f, "FiberId({id})"),
             Kind::Thread(id) => write!(f, "FiberId({id:?})"),
         }
+    }
+}
+
+/// A worker's supply of ids: it goes to the process's counter for many at a time.
+#[derive(Default)]
+pub(crate) struct IdSupply {
+    next: Cell<u64>,
+    end: Cell<u64>,
+}
+
+impl IdSupply {
+    pub(crate) fn next(&self) -> FiberId {
+        const BLOCK: u64 = 256;
+        if self.next.get() == self.end.get() {
+            let first = FiberId::take(BLOCK);
+            self.next.set(first);
+            self.end.set(first + BLOCK);
+        }
+        FiberId::from_number(self.next.replace(self.next.get() + 1))
     }
 }
 

@@ -15,8 +15,8 @@ mod state;
 
 pub(crate) use after_switch::AfterSwitch;
 pub(crate) use body::{refuse_fresh, resume, start};
-pub(crate) use id::Identity;
-pub(crate) use record::{FiberPtr, FiberRef, Header, Seed};
+pub(crate) use id::{IdSupply, Identity};
+pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
 pub(crate) use running::Running;
 pub(crate) use schedule::{OnEnd, Schedule};
 pub(crate) use state::{TOKEN, WOKEN};

@@ -30,9 +30,9 @@ use super::state::State;
 use crate::error::JoinError;
 use crate::shim::{AtomicPtr, AtomicUsize, Ordering};
 
-/// The part of a record that does not depend on the closure. The first 64 bytes are what a
-/// switch touches.
-#[repr(C, align(64))]
+/// The part of a record that does not depend on the closure: first what a switch touches, in 64
+/// bytes, then the rest. (Not aligned to 64: an aligned allocation costs more than it gains here.)
+#[repr(C)]
 pub(crate) struct Header {
     pub(super) state: State,
     home: Cell<u32>,
@@ -54,10 +54,19 @@ pub(crate) struct Header {
     /// Its place in its worker's list of bound fibers.
     pub(crate) bound_at: Cell<usize>,
     pub(super) scheduler: Arc<dyn Schedule>,
-    pub(super) on_end: Option<Arc<dyn OnEnd>>,
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
-    pub(crate) stack_size: usize,
-    pub(crate) identity: Identity,
+    pub(super) id: FiberId,
+    pub(super) spawned_at: &'static Location<'static>,
+    extra: Option<Box<Extra>>,
+}
+
+/// What few fibers have.
+#[derive(Default)]
+pub(crate) struct Extra {
+    pub(crate) name: Option<Box<str>>,
+    /// Bytes of stack, if not the runtime's default.
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) on_end: Option<Arc<dyn OnEnd>>,
 }
 
 /// What the record does for its closure and result type.
@@ -87,12 +96,10 @@ pub(super) struct Record<F, T> {
 
 /// How to make a fiber; see `fiber::Builder` for what users see of it.
 pub(crate) struct Seed {
-    pub(crate) name: Option<Box<str>>,
-    /// Bytes of stack.
-    pub(crate) stack_size: usize,
+    pub(crate) id: FiberId,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) scheduler: Arc<dyn Schedule>,
-    pub(crate) on_end: Option<Arc<dyn OnEnd>>,
+    pub(crate) extra: Option<Box<Extra>>,
 }
 
 /// A pointer to a live record: a fiber that has not ended, or one that somebody counts.
@@ -123,6 +130,7 @@ impl FiberPtr {
 
     /// # Safety
     /// The record is live for as long as the result is used.
+    #[inline(always)]
     pub(crate) unsafe fn header<'a>(self) -> &'a Header {
         // SAFETY: by contract. The header has no field that is changed but through cells.
         unsafe { self.0.as_ref() }
@@ -169,14 +177,10 @@ impl FiberRef {
                 stack: Cell::new(None),
                 bound_at: Cell::new(usize::MAX),
                 scheduler: seed.scheduler,
-                on_end: seed.on_end,
                 join_waker: UnsafeCell::new(None),
-                stack_size: seed.stack_size,
-                identity: Identity {
-                    id: FiberId::next(),
-                    name: seed.name,
-                    spawned_at: seed.spawned_at,
-                },
+                id: seed.id,
+                spawned_at: seed.spawned_at,
+                extra: seed.extra,
             },
             stage: UnsafeCell::new(Stage::<F, T>::Closure(closure)),
         });
@@ -231,10 +235,10 @@ impl Clone for FiberRef {
 
 impl Drop for FiberRef {
     fn drop(&mut self) {
-        // Release: what this holder did to the record comes before its end. Pairs with the fence.
-        if self.refs.fetch_sub(1, Ordering::Release) == 1 {
-            // Pairs with the Release of every other holder's decrement.
-            crate::shim::fence(Ordering::Acquire);
+        // A count of 1 is this holder's: nobody else can make it more, so it needs no decrement.
+        // Acquire pairs with the Release of every other holder's decrement, Release says that what
+        // this one did to the record comes before the end.
+        if self.refs.load(Ordering::Acquire) == 1 || self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
             let dealloc = self.vtable.dealloc;
             // SAFETY: that was the last reference.
             unsafe { dealloc(self.0) }
@@ -243,6 +247,27 @@ impl Drop for FiberRef {
 }
 
 impl Header {
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.extra.as_ref()?.name.as_deref()
+    }
+
+    pub(crate) fn stack_size(&self) -> Option<usize> {
+        self.extra.as_ref()?.stack_size
+    }
+
+    pub(super) fn on_end(&self) -> Option<&dyn OnEnd> {
+        self.extra.as_ref()?.on_end.as_deref()
+    }
+
+    /// For messages that may outlive the fiber.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            id: self.id,
+            name: self.name().map(Box::from),
+            spawned_at: self.spawned_at,
+        }
+    }
+
     /// The worker that this fiber is bound to.
     pub(crate) fn home(&self) -> u32 {
         self.home.get()
@@ -304,7 +329,7 @@ impl Header {
 
 impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.identity, self.state)
+        write!(f, "{} {:?}", self.identity(), self.state)
     }
 }
 

@@ -62,6 +62,7 @@ impl State {
 
     /// Calls for the fiber, leaving `reason` (`TOKEN`, `WOKEN`, `CANCEL` or 0) behind.
     /// True: the caller must put the fiber into a queue, and nobody else will.
+    #[inline]
     #[must_use]
     pub(crate) fn notify(&self, reason: u32) -> bool {
         // Release publishes what the caller did before the wake; it pairs with the Acquire of
@@ -73,6 +74,7 @@ impl State {
 
     /// Worker: the fiber is about to run. Returns `TOKEN` and `WOKEN` as they were, now
     /// cleared, for the fiber's own use.
+    #[inline]
     pub(crate) fn begin(&self) -> u32 {
         // Relaxed: only this worker sets or clears these two bits.
         if self.0.load(Ordering::Relaxed) & (FRESH | PARKED) == 0 {
@@ -89,6 +91,7 @@ impl State {
 
     /// Worker: the fiber is off its stack and wants to wait. True: it was called meanwhile
     /// and the worker must queue it.
+    #[inline]
     #[must_use]
     pub(crate) fn park(&self) -> bool {
         // Release pairs with the Acquire of `notify`, Acquire with its Release.
@@ -96,6 +99,7 @@ impl State {
     }
 
     /// The running fiber: whether `reason` is set. Clears it, and the call that came with it.
+    #[inline]
     pub(crate) fn take(&self, reason: u32) -> bool {
         if self.0.load(Ordering::Relaxed) & reason == 0 {
             return false;
@@ -106,17 +110,20 @@ impl State {
     }
 
     /// The running fiber: whether `reason` is set. It stays, so nothing is acquired here.
+    #[inline]
     pub(crate) fn has(&self, reason: u32) -> bool {
         self.0.load(Ordering::Relaxed) & reason != 0
     }
 
     /// The running fiber: whether somebody asked it to unwind.
+    #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
         self.has(CANCEL) // it carries no data
     }
 
     /// The body, when the result is stored. Returns the word as it was: `HANDLE` absent means
     /// that the body drops the result, `JOIN_WAKER` that it wakes and drops the waker.
+    #[inline]
     #[must_use]
     pub(crate) fn finish(&self) -> u32 {
         // Release pairs with the Acquire of `is_done`, `drop_handle` and the join transitions;
@@ -124,12 +131,14 @@ impl State {
         self.0.fetch_or(DONE, Ordering::AcqRel)
     }
 
+    #[inline]
     pub(crate) fn is_done(&self) -> bool {
         // Acquire pairs with `finish`: the result may be read.
         self.0.load(Ordering::Acquire) & DONE != 0
     }
 
     /// The join handle goes away. True: the fiber is done and the handle drops the result.
+    #[inline]
     #[must_use]
     pub(crate) fn drop_handle(&self) -> bool {
         // AcqRel pairs with `finish`, in whichever order the two come.
@@ -137,6 +146,7 @@ impl State {
     }
 
     /// The join handle wants to write its waker. False: the fiber is done, keep away.
+    #[inline]
     #[must_use]
     pub(crate) fn claim_waker(&self) -> bool {
         // Acquire pairs with `finish`. After it the body cannot see JOIN_WAKER, so the slot is ours.
@@ -144,6 +154,7 @@ impl State {
     }
 
     /// The join handle has written its waker. False: the fiber is done and will not read it.
+    #[inline]
     #[must_use]
     pub(crate) fn publish_waker(&self) -> bool {
         // Release pairs with `finish`: the waker is there when the bit is.

@@ -30,6 +30,7 @@ use crate::time::timer;
 ///     child.join().unwrap();
 /// });
 /// ```
+#[inline(always)] // see `Running::suspend`
 #[track_caller]
 pub fn park() {
     match current::state() {

@@ -14,7 +14,7 @@ use super::worker::Worker;
 use crate::current;
 use crate::driver::{Spawner, TokioHandle};
 use crate::error::JoinError;
-use crate::fiber::{FiberPtr, Schedule, refuse_fresh};
+use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
 use crate::shim::{AtomicU64, Ordering};
 use crate::stack_pool::StackSource;
 
@@ -121,6 +121,14 @@ impl Shared {
         // SAFETY: a worker of this runtime entered its context with itself as that pointer, and
         // outlives it (`Worker::main`). The borrow is used within the call that asked for it.
         Some(unsafe { &*worker.cast::<Worker>() })
+    }
+
+    /// An id for a fiber that the caller is about to make.
+    pub(crate) fn next_id(&self) -> FiberId {
+        match self.local_worker() {
+            Some(worker) => worker.ids.next(),
+            None => FiberId::next(),
+        }
     }
 
     /// Takes a fresh fiber in. On a closed runtime it ends at once, cancelled.

@@ -13,7 +13,7 @@ use super::shared::{Remote, Shared, bump};
 use crate::current::{self, Context};
 use crate::driver::{Driver, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, FiberPtr, FiberRef};
+use crate::fiber::{self, AfterSwitch, FiberPtr, FiberRef, IdSupply};
 use crate::shim::Ordering;
 use crate::stack_pool::StackPool;
 
@@ -25,6 +25,7 @@ pub(super) struct Worker {
     /// Every started fiber that has not ended, at its header's `bound_at`.
     pub(super) bound: RefCell<Vec<FiberPtr>>,
     stacks: RefCell<StackPool>,
+    pub(super) ids: IdSupply,
     /// The root future is being polled: it looks at the queues before it returns.
     in_turn: Cell<bool>,
     /// Outside a turn: the root future will be polled again.
@@ -75,6 +76,7 @@ pub(crate) fn main(
         },
         bound: RefCell::new(Vec::new()),
         stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
+        ids: IdSupply::default(),
         in_turn: Cell::new(false),
         turn_asked: Cell::new(false),
         searching: Cell::new(false),
@@ -254,7 +256,7 @@ impl Worker {
     fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
         // SAFETY: a fresh fiber is live.
         let header = unsafe { fiber.header() };
-        let stack = match self.stacks.borrow_mut().take(header.stack_size) {
+        let stack = match self.stacks.borrow_mut().take(header.stack_size()) {
             Ok(stack) => stack,
             Err(error) => {
                 // SAFETY: it came out of the queue here, so nobody else can start it.
@@ -286,7 +288,7 @@ impl Worker {
         let ended = unsafe { FiberRef::adopt(fiber) };
         // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
         if let Some(stack) = unsafe { ended.take_stack() } {
-            self.stacks.borrow_mut().put(ended.stack_size, stack);
+            self.stacks.borrow_mut().put(ended.stack_size(), stack);
         }
         let mut bound = self.bound.borrow_mut();
         let at = ended.bound_at.get();

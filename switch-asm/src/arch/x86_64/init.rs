@@ -1,0 +1,141 @@
+//! A stack before its first run, and a look into one that waits. Must not
+//! contain instructions.
+
+use core::mem::offset_of;
+use core::ptr;
+
+use super::layout::{
+    BaseFrame, InitialFrame, InitialFunc, PARENT_LINK_OFFSET, STACK_ALIGNMENT, StackWord,
+    SuspendedFrame,
+};
+use super::trampoline::stack_init_trampoline;
+use crate::stack::{MIN_STACK_SIZE, Stack, StackPointer};
+
+/// Makes `stack` ready so that the first resume calls `func`.
+///
+/// `obj` moves onto the stack; `func` gets its address and owns it. Returns the
+/// stack pointer to give to [`switch_and_link`](super::switch_and_link).
+///
+/// # Panics
+///
+/// If `obj` is so large that it could not lie between the base and the limit of
+/// the stack. (One that merely leaves too little room for `func` runs into the
+/// guard.)
+///
+/// # Safety
+///
+/// - Nothing else uses `stack` until it ends or is discarded.
+/// - `obj` is gone if the stack is reused or freed before its first resume,
+///   unless [`drop_initial_obj`] dropped it.
+/// - `func` must not unwind.
+#[inline]
+pub unsafe fn init_stack<T>(stack: &impl Stack, func: InitialFunc<T>, obj: T) -> StackPointer {
+    let base = stack.base().get();
+    let base_frame = base - size_of::<BaseFrame>();
+    let room = base_frame - stack.limit().get();
+    let align = align_of::<T>().max(STACK_ALIGNMENT);
+    if size_of::<T>().saturating_add(align) >= room.saturating_sub(size_of::<InitialFrame>()) {
+        too_large(size_of::<T>(), room);
+    }
+    let object = (base_frame - size_of::<T>()) & !(align - 1);
+    let sp = object - size_of::<InitialFrame>();
+
+    // SAFETY: all three lie between the limit and the base of a stack that is
+    // ours alone (`Stack`, and the check above); a write that meets the guard
+    // faults. They are disjoint and aligned: `base` and `object` to
+    // STACK_ALIGNMENT at least, `sp` to a word below that.
+    unsafe {
+        at::<BaseFrame>(base_frame)
+            .cast::<u8>()
+            .add(offset_of!(BaseFrame, initial_func))
+            .cast::<StackWord>()
+            .write(func as usize as StackWord);
+        at::<T>(object).write(obj);
+        at::<InitialFrame>(sp).write(InitialFrame { rip: initial_rip() });
+        StackPointer::new_unchecked(sp)
+    }
+}
+
+/// Drops the object of a stack that was initialised and never resumed.
+///
+/// # Safety
+///
+/// - `stack_ptr` is what [`init_stack`] returned for the stack with this
+///   `stack_base`, and the stack was never resumed.
+/// - `drop_fn` drops the object's type in place.
+/// - The stack is not resumed afterwards.
+pub unsafe fn drop_initial_obj(
+    stack_base: StackPointer,
+    stack_ptr: StackPointer,
+    drop_fn: unsafe fn(ptr: *mut u8),
+) {
+    let object = stack_ptr.get() + size_of::<InitialFrame>();
+    debug_assert!(object <= stack_base.get() - PARENT_LINK_OFFSET);
+    // SAFETY: `init_stack` put the object just above its stack pointer, and
+    // nobody took it (this function's contract).
+    unsafe { drop_fn(at::<u8>(object)) }
+}
+
+/// The registers with which a suspended stack will go on, as a walker needs
+/// them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedRegs {
+    /// Where it goes on.
+    pub rip: usize,
+    /// The stack pointer there, as unwind information for `rip` expects it.
+    pub rsp: usize,
+    /// The frame pointer.
+    pub rbp: usize,
+    /// The base pointer, which some functions compute their frame from.
+    pub rbx: usize,
+}
+
+/// Reads the registers of a stack that waits to be resumed.
+///
+/// A stack that never ran has no frame and no frame pointer yet: `rbp` and
+/// `rbx` are zero, `rip` is the trampoline.
+///
+/// # Safety
+///
+/// `sp` is the current stack pointer of an initialised or suspended stack, and
+/// nobody resumes it during the call.
+pub unsafe fn saved_regs(sp: StackPointer) -> SavedRegs {
+    // SAFETY: both kinds of stack have a RIP at their stack pointer.
+    let rip = unsafe { at::<InitialFrame>(sp.get()).read() }.rip;
+    if rip == initial_rip() {
+        return SavedRegs {
+            rip: rip as usize,
+            rsp: sp.get() + size_of::<InitialFrame>(),
+            rbp: 0,
+            rbx: 0,
+        };
+    }
+    // SAFETY: a stack that waits and does not wait at the trampoline was left by
+    // `switch_yield`, with this frame.
+    let frame = unsafe { at::<SuspendedFrame>(sp.get()).read() };
+    SavedRegs {
+        rip: frame.rip as usize,
+        rsp: sp.get() + size_of::<SuspendedFrame>(),
+        rbp: frame.rbp as usize,
+        rbx: frame.rbx as usize,
+    }
+}
+
+/// The RIP of a stack that never ran.
+fn initial_rip() -> StackWord {
+    stack_init_trampoline as *const () as usize as StackWord
+}
+
+/// A place on a stack, whose owner knows it only as an address.
+fn at<T>(address: usize) -> *mut T {
+    ptr::with_exposed_provenance_mut(address)
+}
+
+#[cold]
+#[track_caller]
+fn too_large(size: usize, room: usize) -> ! {
+    panic!(
+        "an initial object of {size} bytes does not fit on a stack of {room} bytes \
+         (at least {MIN_STACK_SIZE} more are needed to run); box it or take a larger stack"
+    )
+}

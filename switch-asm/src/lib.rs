@@ -1,0 +1,67 @@
+//! x86_64 linked-stack switching: coroutines, guarded stacks, and the raw
+//! primitives below them.
+//!
+//! A [`Coroutine`] is a closure with a stack of its own. [`Coroutine::resume`]
+//! runs it until it calls [`Yielder::suspend`] or returns; both directions
+//! carry a value, and a round trip costs a few nanoseconds.
+//!
+//! ```
+//! use switch_asm::{Coroutine, CoroutineResult};
+//!
+//! let mut sum = Coroutine::new(|yielder, mut input: u32| {
+//!     let mut total = 0;
+//!     while input != 0 {
+//!         total += input;
+//!         input = yielder.suspend(total);
+//!     }
+//!     "done"
+//! });
+//! assert_eq!(sum.resume(2), CoroutineResult::Yield(2));
+//! assert_eq!(sum.resume(5), CoroutineResult::Yield(7));
+//! assert_eq!(sum.resume(0), CoroutineResult::Return("done"));
+//! ```
+//!
+//! # Contents
+//!
+//! | module | what |
+//! |---|---|
+//! | root | [`Coroutine`], [`Yielder`], [`CoroutineResult`], [`on_stack`] |
+//! | [`stack`] | the [`Stack`](stack::Stack) trait; `DefaultStack`, one mapping per stack; `Slab`, many guarded stacks in one mapping |
+//! | [`arch`] | the primitives without the wrapper, for runtimes that bring their own: unsafe, and exactly documented |
+//!
+//! # What a switch keeps
+//!
+//! The coroutine and its parent are *linked*: while a coroutine runs, the base
+//! of its stack points at its parent's saved registers, in the shape of a frame
+//! record and with DWARF unwind information. Backtraces, debuggers and profilers
+//! walk from a coroutine into the code that resumed it.
+//!
+//! **Not switched**: the MXCSR and x87 control words. Code that changes the
+//! rounding mode or unmasks floating-point exceptions must put them back before
+//! it suspends or resumes. Thread-locals belong to the thread, as always.
+//!
+//! # Features
+//!
+//! `default-stack` (stacks mapped from the operating system) and `unwind`
+//! (panics cross from a coroutine to its parent; dropping a suspended coroutine
+//! runs its destructors) are on by default and need `std`. Without them the
+//! crate is `no_std`: a panic that reaches the root of a coroutine aborts, and
+//! so does dropping a suspended coroutine.
+//!
+//! # Platforms
+//!
+//! x86_64 Linux. Anything else is a compile error until it is built.
+
+#![no_std]
+#[cfg(any(feature = "default-stack", feature = "unwind"))]
+extern crate std;
+
+pub mod arch;
+mod coroutine;
+pub mod stack;
+mod transfer;
+mod unwind;
+mod yielder;
+
+pub use coroutine::{Coroutine, CoroutineResult};
+pub use yielder::{Yielder, on_stack};

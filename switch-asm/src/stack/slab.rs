@@ -1,0 +1,374 @@
+//! Many guarded stacks in one mapping. Must not know what runs on them, nor
+//! when it is worth it to give memory back.
+//!
+//! ```text
+//!  low                                                             high
+//!  | guard | stack 0        | guard | stack 1        | guard | stack 2 ...
+//!  |<------ stride -------->|                     ^ colour: the base of each
+//!                                                   stack is a little lower
+//! ```
+//!
+//! *Colour.* Stacks a power of two apart would put their hottest words, next to
+//! the base, into the same few cache sets. So the bases cycle through
+//! `COLOURS` cache lines.
+//!
+//! *Lazy.* A guard costs a system call of about a microsecond and a page table,
+//! so each is put in when its stack is taken for the first time. A slab that
+//! is used little costs little.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::vec::Vec;
+
+use super::guard::Guards;
+use super::mapping::{Mapping, PAGE_SIZE, invalid, pointer, too_much, whole_pages};
+use super::{MIN_STACK_SIZE, Stack, StackPointer};
+
+/// Size of a cache line.
+const LINE: usize = 64;
+/// How many different offsets the bases of neighbouring stacks have.
+const COLOURS: usize = 8;
+/// The largest of these offsets.
+const MAX_COLOUR: usize = (COLOURS - 1) * LINE;
+const _: () = assert!(MAX_COLOUR <= 512 && LINE.is_multiple_of(super::STACK_ALIGNMENT));
+
+/// Many stacks of one size in one mapping, each with its guard.
+///
+/// A slab is a handle: clones are the same slab, and each taken stack holds
+/// one. The memory is unmapped when the last of them is gone.
+///
+/// Where the kernel knows `MADV_GUARD_INSTALL` (Linux 6.13), guards do not split
+/// the mapping and the number of stacks is limited by address space alone.
+/// Before that, `vm.max_map_count` is the limit: 32,753 stacks by default.
+///
+/// ```
+/// use switch_asm::stack::Slab;
+/// use switch_asm::{Coroutine, CoroutineResult};
+///
+/// let slab = Slab::new(256 * 1024, 4096, 1000)?;
+/// let stack = slab.take()?.expect("nothing else uses the slab");
+/// let mut shout = Coroutine::<_, (), _, _>::with_stack(stack, |_, word: &str| word.to_uppercase());
+/// assert_eq!(shout.resume("hey"), CoroutineResult::Return("HEY".into()));
+///
+/// drop(shout);
+/// assert!(slab.is_idle());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Slab {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    mapping: Mapping,
+    stack_size: usize,
+    guard_size: usize,
+    count: usize,
+    guards: Guards,
+    free: Mutex<Free>,
+}
+
+/// Which stacks nobody has.
+///
+/// 1. A stack is in `returned`, or its index is `untouched` or above, or exactly
+///    one [`SlabStack`] has it.
+/// 2. Every stack below `untouched` has its guard.
+/// 3. `returned` has room for all stacks, so giving one back cannot fail.
+#[derive(Debug)]
+struct Free {
+    returned: Vec<u32>,
+    untouched: usize,
+}
+
+impl Slab {
+    /// Maps room for `count` stacks of `stack_size` usable bytes each, with
+    /// `guard_size` bytes below each that fault. Both are rounded up to whole
+    /// pages. Stacks of more than one page give up to 448 bytes of their size
+    /// for cache colouring.
+    ///
+    /// No guard is put in and no memory is committed yet.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if `stack_size` is below [`MIN_STACK_SIZE`], if
+    /// `guard_size` or `count` is zero, or if all of it exceeds the address
+    /// space; else what the kernel says when it refuses to map that much.
+    pub fn new(stack_size: usize, guard_size: usize, count: usize) -> io::Result<Slab> {
+        Slab::with_guards(stack_size, guard_size, count, Guards::new())
+    }
+
+    fn with_guards(
+        stack_size: usize,
+        guard_size: usize,
+        count: usize,
+        guards: Guards,
+    ) -> io::Result<Slab> {
+        if stack_size < MIN_STACK_SIZE {
+            return Err(invalid(std::format!(
+                "a stack needs at least {MIN_STACK_SIZE} bytes, not {stack_size}"
+            )));
+        }
+        if guard_size == 0 {
+            return Err(invalid("a stack needs a guard; its size cannot be zero"));
+        }
+        if count == 0 {
+            return Err(invalid("a slab of zero stacks"));
+        }
+        if u32::try_from(count).is_err() {
+            return Err(too_much("number"));
+        }
+        let stack_size = whole_pages(stack_size)?;
+        let guard_size = whole_pages(guard_size)?;
+        let len = stack_size
+            .checked_add(guard_size)
+            .and_then(|stride| stride.checked_mul(count))
+            .filter(|&len| len <= isize::MAX as usize)
+            .ok_or_else(|| too_much("size or number"))?;
+        let mapping = Mapping::new(len)?;
+        mapping.no_huge_pages();
+        let mut returned = Vec::new();
+        returned.try_reserve_exact(count)?;
+        let free = Mutex::new(Free {
+            returned,
+            untouched: 0,
+        });
+        let shared = Shared {
+            mapping,
+            stack_size,
+            guard_size,
+            count,
+            guards,
+            free,
+        };
+        Ok(Slab {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Takes a stack: the one given back last, whose memory is warmest, or one
+    /// that was never used. `None` if all are taken.
+    ///
+    /// # Errors
+    ///
+    /// A stack that was never used gets its guard now; if that fails, so does
+    /// this, and the stack stays in the slab. The text names the limit that was
+    /// met.
+    pub fn take(&self) -> io::Result<Option<SlabStack>> {
+        let shared = &self.shared;
+        let mut free = shared.free();
+        let index = if let Some(index) = free.returned.pop() {
+            index
+        } else if free.untouched < shared.count {
+            let index = free.untouched;
+            // SAFETY: nobody ever had this stack (rule 1).
+            unsafe {
+                shared
+                    .guards
+                    .install(shared.stack_start(index), shared.guard_size)?
+            };
+            free.untouched += 1;
+            index as u32
+        } else {
+            return Ok(None);
+        };
+        drop(free);
+        let base = shared.stack_base(index as usize);
+        Ok(Some(SlabStack {
+            shared: Arc::clone(shared),
+            base,
+            index,
+        }))
+    }
+
+    /// Whether no stack is taken, so that dropping the slab would unmap it.
+    ///
+    /// Another thread may take one right after.
+    pub fn is_idle(&self) -> bool {
+        let free = self.shared.free();
+        free.returned.len() == free.untouched
+    }
+
+    /// How many stacks it has, taken or not.
+    pub fn capacity(&self) -> usize {
+        self.shared.count
+    }
+
+    /// Usable bytes of each stack, cache colour included.
+    pub fn stack_size(&self) -> usize {
+        self.shared.stack_size
+    }
+
+    /// Bytes at the low end of each stack, from its
+    /// [`limit`](Stack::limit), that fault.
+    pub fn guard_size(&self) -> usize {
+        self.shared.guard_size
+    }
+}
+
+impl Shared {
+    fn free(&self) -> MutexGuard<'_, Free> {
+        // Nothing under the lock panics half-way.
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lowest address of a stack: its guard.
+    fn stack_start(&self, index: usize) -> usize {
+        debug_assert!(index < self.count);
+        self.mapping.start() + index * (self.guard_size + self.stack_size)
+    }
+
+    fn stack_base(&self, index: usize) -> StackPointer {
+        let top = self.stack_start(index) + self.guard_size + self.stack_size;
+        // A stack of one page has nothing to spare.
+        let room = self.stack_size - MIN_STACK_SIZE;
+        let colour = if room < MAX_COLOUR {
+            0
+        } else {
+            index % COLOURS * LINE
+        };
+        StackPointer::new(top - colour).expect("nothing is mapped at address zero")
+    }
+}
+
+/// A stack of a [`Slab`]. Dropping it gives it back.
+///
+/// What ran on it must have returned or unwound before that, as with any
+/// [`Stack`]: the next taker gets the same memory.
+#[derive(Debug)]
+pub struct SlabStack {
+    shared: Arc<Shared>,
+    base: StackPointer,
+    index: u32,
+}
+
+impl SlabStack {
+    /// Gives the memory deeper than `keep` bytes below the base back to the
+    /// kernel, in whole pages. The stack keeps its address range and its guard;
+    /// the memory reads as zero and is committed again when it is touched.
+    ///
+    /// Page tables stay. Only unmapping the slab gives those back.
+    ///
+    /// # Errors
+    ///
+    /// What `madvise` says: locked memory is not given back.
+    ///
+    /// # Safety
+    ///
+    /// Nothing on the stack deeper than `keep` bytes is in use: it is empty, or
+    /// suspended with its stack pointer higher than that.
+    pub unsafe fn discard_below(&self, keep: usize) -> io::Result<()> {
+        let start = self.shared.stack_start(self.index as usize) + self.shared.guard_size;
+        let end = self.base.get().saturating_sub(keep) & !(PAGE_SIZE - 1);
+        if end <= start {
+            return Ok(());
+        }
+        // SAFETY: pages of this stack that hold nothing in use (this function's
+        // contract) and are no guard.
+        match unsafe { libc::madvise(pointer(start), end - start, libc::MADV_DONTNEED) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Drop for SlabStack {
+    fn drop(&mut self) {
+        // Has room, so this neither allocates nor fails (rule 3).
+        self.shared.free().returned.push(self.index);
+    }
+}
+
+// SAFETY: the slab is mapped as long as the handle in here lives, and no other
+// `SlabStack` has this index (rule 1). The range starts with the guard, which is
+// in place (rule 2), and at least MIN_STACK_SIZE is left after colouring.
+unsafe impl Stack for SlabStack {
+    #[inline]
+    fn base(&self) -> StackPointer {
+        self.base
+    }
+
+    #[inline]
+    fn limit(&self) -> StackPointer {
+        StackPointer::new(self.shared.stack_start(self.index as usize))
+            .expect("nothing is mapped at address zero")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    /// Runs the rest of a test in a child, which may use up what the other tests
+    /// need too. `None` in the parent, once the child succeeded.
+    fn in_a_child(test: &str) -> Option<()> {
+        const CHILD: &str = "SLAB_CHILD";
+        if std::env::var_os(CHILD).is_some() {
+            return Some(());
+        }
+        let child = std::process::Command::new(std::env::current_exe().expect("our own path"))
+            .args(["--exact", test])
+            .env(CHILD, test)
+            .output()
+            .expect("a child");
+        let output = std::string::String::from_utf8_lossy(&child.stdout);
+        assert!(output.contains("1 passed"), "{output}");
+        None
+    }
+
+    #[test]
+    fn a_stack_without_a_guard_is_not_given_out() {
+        let slab = Slab::with_guards(PAGE_SIZE, PAGE_SIZE, 2, Guards::refused()).expect("a slab");
+        for _ in 0..3 {
+            let error = slab.take().expect_err("no guard");
+            assert!(error.to_string().starts_with("cannot guard"), "{error}");
+            assert!(slab.is_idle());
+        }
+    }
+
+    #[test]
+    fn an_older_kernel_runs_out_of_mappings_and_says_so() {
+        let test = "stack::slab::tests::an_older_kernel_runs_out_of_mappings_and_says_so";
+        let Some(()) = in_a_child(test) else { return };
+
+        let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("procfs");
+        let limit: usize = limit.trim().parse().expect("a number");
+        if limit > 1 << 20 {
+            return; // Somebody followed the advice; this would take a while.
+        }
+        let slab =
+            Slab::with_guards(PAGE_SIZE, PAGE_SIZE, limit, Guards::protect_only()).expect("a slab");
+        let mut stacks = Vec::with_capacity(limit);
+        let error = loop {
+            match slab.take() {
+                Ok(stack) => stacks.push(stack.expect("the mappings end first")),
+                Err(error) => break error,
+            }
+        };
+        assert!(stacks.len() > limit / 4, "only {} stacks", stacks.len());
+        assert!(error.to_string().contains("vm.max_map_count"), "{error}");
+
+        // The stack whose guard failed is still there, and so are the others.
+        let held = stacks.len();
+        assert!(slab.take().is_err());
+        assert!(!slab.is_idle());
+        let last = stacks.pop().map(|stack| stack.base());
+        assert_eq!(
+            slab.take()
+                .expect("a guarded one")
+                .map(|stack| stack.base()),
+            last
+        );
+        stacks.clear();
+        assert!(slab.is_idle());
+        for _ in 0..held {
+            stacks.push(
+                slab.take()
+                    .expect("guards are in place")
+                    .expect("as many as before"),
+            );
+        }
+    }
+}
