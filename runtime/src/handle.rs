@@ -70,10 +70,11 @@ impl Handle {
     #[track_caller]
     pub(crate) fn with_current_or_default<R>(f: impl FnOnce(&Handle) -> R) -> R {
         match current::runtime() {
-            // SAFETY: as in `try_current`; here the count stays the worker's, for this call.
-            Some(shared) => f(&ManuallyDrop::new(Handle {
-                shared: unsafe { Arc::from_raw(shared.cast::<Shared>()) },
-            })),
+            Some(shared) => {
+                // SAFETY: as in `try_current`; here the count stays the worker's, for this call.
+                let shared = unsafe { Arc::from_raw(shared.cast::<Shared>()) };
+                f(&ManuallyDrop::new(Handle { shared }))
+            }
             None => f(runtime::default()),
         }
     }

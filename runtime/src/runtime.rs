@@ -37,9 +37,8 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 /// ```
 pub struct Runtime {
     handle: Handle,
+    /// Empty when it has ended.
     threads: Vec<thread::JoinHandle<()>>,
-    /// Taken by the end.
-    pool: Option<BlockingPool>,
 }
 
 impl Runtime {
@@ -60,11 +59,10 @@ impl Runtime {
         let half = (config.max_blocking_threads / 2).max(1);
         let pool = BlockingPool::new(half)?;
         let workers = config.workers;
-        let (shared, deques) = Shared::new(config, pool.spawner())?;
+        let (shared, deques) = Shared::new(config, pool)?;
         let mut runtime = Runtime {
             handle: Handle::new(Arc::clone(&shared)),
             threads: Vec::with_capacity(workers),
-            pool: Some(pool),
         };
         let (started, starts) = mpsc::channel();
         let mut result = Ok(());
@@ -93,7 +91,6 @@ impl Runtime {
                 // A worker does not panic (it aborts), so there is nothing to be told.
                 let _ = thread.join();
             }
-            runtime.pool = None;
             return Err(error);
         }
         Ok(runtime)
@@ -135,30 +132,27 @@ impl Runtime {
 
     #[track_caller]
     fn end(&mut self, timeout: Duration) {
-        let Some(pool) = self.pool.take() else {
+        if self.threads.is_empty() {
             return; // ended before, or never begun
-        };
+        }
+        let threads = std::mem::take(&mut self.threads);
         let shared = self.handle.shared();
         if current::runtime() == Some(Arc::as_ptr(shared).cast()) {
-            // Its fibers cannot end while this one waits for them. Keep what there is.
-            std::mem::forget(pool);
-            self.threads.clear();
+            // Its fibers cannot end while this one waits for them: they go on.
             if !thread::panicking() {
                 panic!("a runtime cannot be dropped inside itself: move it out of its fibers");
             }
             return;
         }
-        let deadline = crate::time::timer::after(timeout);
         match shared.shut_down(timeout) {
             Ok(()) => {
-                for thread in self.threads.drain(..) {
+                for thread in threads {
                     // All but over; a worker does not panic.
                     let _ = thread.join();
                 }
             }
             Err(leftover) => report(leftover),
         }
-        pool.shut_down(deadline.saturating_duration_since(std::time::Instant::now()));
     }
 }
 

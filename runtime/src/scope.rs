@@ -160,7 +160,7 @@ pub struct ScopedJoinHandle<'scope, T> {
 
 impl<T> ScopedJoinHandle<'_, T> {
     /// Waits for the fiber to end and returns what its closure returned: see
-    /// [`JoinHandle::join`](super::JoinHandle::join).
+    /// [`JoinHandle::join`](crate::fiber::JoinHandle::join).
     ///
     /// # Errors
     /// [`JoinError`] if the fiber panicked or was cancelled.

@@ -26,8 +26,17 @@ impl BlockingPool {
     }
 
     /// Waits at most `timeout` for the closures that have started; drops those that have not.
+    ///
+    /// # Panics
+    /// In an async context: tokio does not let that be blocked. A worker after its last turn is in
+    /// none.
     pub(crate) fn shut_down(self, timeout: Duration) {
         self.runtime.shutdown_timeout(timeout);
+    }
+
+    /// Waits for nothing.
+    pub(crate) fn abandon(self) {
+        self.runtime.shutdown_background();
     }
 }
 

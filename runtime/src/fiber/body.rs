@@ -57,6 +57,9 @@ pub(crate) unsafe fn resume(fiber: FiberPtr) -> AfterSwitch {
 }
 
 /// The first function on a fiber's stack.
+///
+/// # Safety
+/// Entered by the first switch to a stack that `start` made.
 unsafe extern "C-unwind" fn entry(
     _: usize,
     parent_link: &mut StackPointer,

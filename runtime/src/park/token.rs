@@ -10,7 +10,7 @@ use crate::fiber::TOKEN;
 use crate::park::waker;
 use crate::time::timer;
 
-/// Waits for the caller's park token and takes it: [`Fiber::unpark`](super::Fiber::unpark) gives
+/// Waits for the caller's park token and takes it: [`Fiber::unpark`](crate::fiber::Fiber::unpark) gives
 /// it, before or after.
 ///
 /// Never returns without a token in a fiber (on a plain thread it is [`std::thread::park`], which

@@ -70,7 +70,7 @@ impl Queues {
     pub(super) fn pick(&self, shared: &Shared, index: usize) -> Option<Pick> {
         let picks = self.picks.get().wrapping_add(1);
         self.picks.set(picks);
-        if picks % FAIRNESS_INTERVAL == 0
+        if picks.is_multiple_of(FAIRNESS_INTERVAL)
             && let Some(pick) = self.pick_for_fairness(shared, index)
         {
             return Some(pick);

@@ -12,7 +12,7 @@ use super::inbox::{Inbox, published};
 use super::shutdown::Shutdown;
 use super::worker::Worker;
 use crate::current;
-use crate::driver::{Spawner, TokioHandle};
+use crate::driver::{BlockingPool, Spawner, TokioHandle};
 use crate::error::JoinError;
 use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
 use crate::shim::{AtomicU64, Ordering};
@@ -83,7 +83,7 @@ impl Shared {
     /// Makes a runtime's shared part, and the deques that its workers take to their threads.
     pub(crate) fn new(
         config: Config,
-        blocking: Spawner,
+        pool: BlockingPool,
     ) -> io::Result<(Arc<Shared>, Vec<crossbeam_deque::Worker<FiberPtr>>)> {
         let stacks = StackSource::new(config.stack_size, config.guard_size)?;
         let deques: Vec<_> = (0..config.workers)
@@ -103,9 +103,9 @@ impl Shared {
             })
             .collect();
         let shared = Shared {
-            shutdown: Shutdown::new(config.workers),
+            blocking: pool.spawner(),
+            shutdown: Shutdown::new(config.workers, pool),
             config,
-            blocking,
             stacks: Arc::new(stacks),
             workers,
             injector: Injector::new(),

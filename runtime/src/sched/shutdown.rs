@@ -4,6 +4,7 @@
 //! 2. Each worker cancels its bound fibers, starts what is fresh only to drop it, and goes on
 //!    serving, because destructors may wait for anything.
 //! 3. The worker that sees no live fiber anywhere announces the end; every worker leaves.
+//! 4. The last to leave waits for the blocking closures that have started.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::block_on::block_on_until;
+use crate::driver::BlockingPool;
 use crate::shim::{AtomicU8, Ordering, fence};
 
 const OPEN: u8 = 0;
@@ -27,16 +29,19 @@ pub(super) struct Shutdown {
 }
 
 struct Exit {
+    /// Ended by the last worker: whoever waits for the end may be in an async context.
+    pool: Option<BlockingPool>,
     deadline: Option<Instant>,
     workers_left: usize,
     waiting: Option<Waker>,
 }
 
 impl Shutdown {
-    pub(super) fn new(workers: usize) -> Shutdown {
+    pub(super) fn new(workers: usize, pool: BlockingPool) -> Shutdown {
         Shutdown {
             phase: AtomicU8::new(OPEN),
             exit: Mutex::new(Exit {
+                pool: Some(pool),
                 deadline: None,
                 workers_left: workers,
                 waiting: None,
@@ -60,11 +65,17 @@ impl Shutdown {
     /// A worker has run its last turn.
     pub(super) fn worker_gone(&self) {
         let mut exit = self.exit.lock();
+        if exit.workers_left == 1
+            && let Some(pool) = exit.pool.take()
+        {
+            drop(exit);
+            pool.shut_down(self.time_left());
+            exit = self.exit.lock();
+        }
         exit.workers_left -= 1;
-        let waiting = if exit.workers_left == 0 {
-            exit.waiting.take()
-        } else {
-            None
+        let waiting = match exit.workers_left {
+            0 => exit.waiting.take(),
+            _ => None,
         };
         drop(exit);
         if let Some(waiting) = waiting {
@@ -82,10 +93,14 @@ pub(crate) struct Leftover {
 
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Leftover { fibers, workers } = self;
+        match self.fibers {
+            0 => write!(f, "blocking closures or async tasks")?,
+            n => write!(f, "{n} fibers")?,
+        }
+        let workers = self.workers;
         write!(
             f,
-            "{fibers} fibers did not end before the deadline; {workers} worker threads are kept"
+            " did not end before the deadline; {workers} worker threads are kept"
         )
     }
 }
@@ -120,6 +135,10 @@ impl Shared {
     pub(crate) fn abandon(&self) {
         self.shutdown.phase.store(OVER, Ordering::SeqCst);
         self.wake_all();
+        let pool = self.shutdown.exit.lock().pool.take();
+        if let Some(pool) = pool {
+            pool.abandon();
+        }
     }
 }
 
