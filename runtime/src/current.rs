@@ -8,7 +8,7 @@
 use std::cell::Cell;
 
 use crate::driver::Reactor;
-use crate::fiber::{FiberPtr, Running};
+use crate::fiber::{Blocks, FiberPtr, Running};
 
 thread_local! {
     static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
@@ -20,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) fiber: Cell<Option<FiberPtr>>,
     /// A cancelled fiber could not unwind because this thread was panicking.
     pub(crate) cancel_deferred: Cell<bool>,
+    /// Memory for records.
+    pub(crate) blocks: Blocks,
     /// Where this worker's timers and sockets register.
     pub(crate) reactor: Reactor,
     /// The scheduler's own two pointers; only it knows their types.
@@ -82,6 +84,13 @@ pub(crate) fn worker_of(runtime: *const ()) -> Option<*const ()> {
 pub(crate) fn runtime() -> Option<*const ()> {
     // SAFETY: as in `state`.
     unsafe { CURRENT.get().as_ref() }.map(|context| context.runtime)
+}
+
+/// Calls `f`, which does not switch, with this worker's memory for records, if this is a worker.
+#[inline(never)]
+pub(crate) fn blocks<R>(f: impl FnOnce(&Blocks) -> R) -> Option<R> {
+    // SAFETY: as in `state`.
+    unsafe { CURRENT.get().as_ref() }.map(|context| f(&context.blocks))
 }
 
 /// Runs `f`, which does not switch, with this worker's reactor as tokio's current one.

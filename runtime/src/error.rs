@@ -17,6 +17,11 @@ use crate::fiber::Identity;
 /// assert!(error.to_string().contains("no milk"));
 /// ```
 pub struct JoinError {
+    /// Boxed: every record has room for one, and few fibers fail.
+    inner: Box<Inner>,
+}
+
+struct Inner {
     fiber: Identity,
     kind: Kind,
 }
@@ -29,34 +34,39 @@ enum Kind {
 }
 
 impl JoinError {
+    fn new(fiber: Identity, kind: Kind) -> JoinError {
+        let inner = Box::new(Inner { fiber, kind });
+        JoinError { inner }
+    }
+
     pub(crate) fn panic(fiber: Identity, payload: Box<dyn Any + Send>) -> JoinError {
         let text = payload
             .downcast_ref::<&'static str>()
             .map(|s| Box::from(*s))
             .or_else(|| payload.downcast_ref::<String>().map(|s| Box::from(&**s)));
         let kind = Kind::Panic(Mutex::new(payload), text);
-        JoinError { fiber, kind }
+        JoinError::new(fiber, kind)
     }
 
     pub(crate) fn cancelled(fiber: Identity) -> JoinError {
         let kind = Kind::Cancelled;
-        JoinError { fiber, kind }
+        JoinError::new(fiber, kind)
     }
 
     pub(crate) fn no_stack(fiber: Identity, error: io::Error) -> JoinError {
         let kind = Kind::NoStack(error);
-        JoinError { fiber, kind }
+        JoinError::new(fiber, kind)
     }
 
     /// Whether the fiber panicked.
     pub fn is_panic(&self) -> bool {
-        matches!(self.kind, Kind::Panic(..))
+        matches!(self.inner.kind, Kind::Panic(..))
     }
 
     /// Whether the fiber was unwound because its runtime shut down, or never started for that
     /// reason.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.kind, Kind::Cancelled)
+        matches!(self.inner.kind, Kind::Cancelled)
     }
 
     /// What the fiber panicked with, to be passed to [`std::panic::resume_unwind`].
@@ -77,19 +87,20 @@ impl JoinError {
     /// # Errors
     /// The error itself, if the fiber did not panic.
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
-        match self.kind {
+        let Inner { fiber, kind } = *self.inner;
+        match kind {
             Kind::Panic(payload, _) => Ok(payload
                 .into_inner()
                 .unwrap_or_else(|poison| poison.into_inner())),
-            kind => Err(JoinError { kind, ..self }),
+            kind => Err(JoinError::new(fiber, kind)),
         }
     }
 }
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fiber = &self.fiber;
-        match &self.kind {
+        let fiber = &self.inner.fiber;
+        match &self.inner.kind {
             Kind::Panic(_, Some(text)) => write!(f, "{fiber} panicked: {text}"),
             Kind::Panic(_, None) => write!(f, "{fiber} panicked with a value that is no string"),
             Kind::Cancelled => write!(f, "{fiber} was cancelled"),
@@ -106,7 +117,7 @@ impl fmt::Debug for JoinError {
 
 impl std::error::Error for JoinError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.kind {
+        match &self.inner.kind {
             Kind::NoStack(error) => Some(error),
             _ => None,
         }

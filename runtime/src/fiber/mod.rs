@@ -4,6 +4,7 @@
 //! switch. Spawning, joining, parking and scopes live beside it and are shown here.
 
 mod after_switch;
+mod block;
 mod body;
 mod handle;
 mod id;
@@ -14,6 +15,7 @@ mod schedule;
 mod state;
 
 pub(crate) use after_switch::AfterSwitch;
+pub(crate) use block::Blocks;
 pub(crate) use body::{refuse_fresh, resume, start};
 pub(crate) use id::{IdSupply, Identity};
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};

@@ -24,6 +24,7 @@ use std::task::Waker;
 
 use switch_asm::stack::{SlabStack, StackPointer};
 
+use super::block;
 use super::id::{FiberId, Identity};
 use super::schedule::{OnEnd, Schedule};
 use super::state::State;
@@ -156,7 +157,8 @@ impl FiberRef {
     where
         F: FnOnce() -> T,
     {
-        let record = Box::new(Record {
+        let record = block::allocate::<Record<F, T>>();
+        let contents = Record {
             header: Header {
                 state: State::new(),
                 home: Cell::new(u32::MAX),
@@ -182,9 +184,11 @@ impl FiberRef {
                 spawned_at: seed.spawned_at,
                 extra: seed.extra,
             },
-            stage: UnsafeCell::new(Stage::<F, T>::Closure(closure)),
-        });
-        let fiber = FiberPtr(NonNull::from(Box::leak(record)).cast());
+            stage: UnsafeCell::new(Stage::Closure(closure)),
+        };
+        // SAFETY: allocated just now for a value of this type.
+        unsafe { record.write(contents) };
+        let fiber = FiberPtr(record.cast());
         (fiber, FiberRef(fiber))
     }
 
@@ -336,7 +340,11 @@ impl fmt::Debug for Header {
 /// # Safety
 /// Called once, by whoever gave up the last reference.
 unsafe fn dealloc<F, T>(fiber: FiberPtr) {
+    let record = fiber.0.cast::<Record<F, T>>();
     // SAFETY: the record was made by `FiberRef::make` with these types, and nobody holds it. Its
     // stage is `Empty` (rule 4), so nothing that the closure borrowed is touched here.
-    drop(unsafe { Box::from_raw(fiber.record::<F, T>()) });
+    unsafe {
+        record.drop_in_place();
+        block::free(record);
+    }
 }

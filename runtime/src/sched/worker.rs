@@ -13,7 +13,7 @@ use super::shared::{Remote, Shared, bump};
 use crate::current::{self, Context};
 use crate::driver::{Driver, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, FiberPtr, FiberRef, IdSupply};
+use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply};
 use crate::shim::Ordering;
 use crate::stack_pool::StackPool;
 
@@ -70,6 +70,7 @@ pub(crate) fn main(
         context: Context {
             fiber: Cell::new(None),
             cancel_deferred: Cell::new(false),
+            blocks: Blocks::new(),
             reactor: driver.reactor(),
             runtime: Arc::as_ptr(&shared).cast(),
             worker: std::ptr::null(),
