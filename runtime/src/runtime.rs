@@ -7,11 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::builder::Builder;
-use crate::current;
+use crate::current::{self, ThreadState};
 use crate::driver::BlockingPool;
 use crate::handle::Handle;
 use crate::join::JoinHandle;
 use crate::sched::{Config, Leftover, Shared, worker_main};
+use crate::time::timer;
 
 /// How long dropping a runtime waits for its fibers.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,8 +25,9 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Dropping a runtime ends it: every fiber is unwound, so that its destructors run, then the workers
 /// end. The drop waits for that up to 10 seconds ([`shutdown_timeout`](Self::shutdown_timeout) sets
 /// another time): from a plain thread it blocks, from a fiber of another runtime it parks the
-/// fiber, from a fiber of its own it panics. What has not ended then is reported by a `tracing`
-/// ERROR event, and its worker threads are kept for as long as the process lives.
+/// fiber; from a fiber of its own, and on any worker's own stack, it panics, and the runtime ends
+/// without being waited for. What has not ended in time is reported by a `tracing` ERROR event, and
+/// its worker threads are kept for as long as the process lives.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -137,14 +139,22 @@ impl Runtime {
         }
         let threads = std::mem::take(&mut self.threads);
         let shared = self.handle.shared();
-        if current::runtime() == Some(Arc::as_ptr(shared).cast()) {
-            // Its fibers cannot end while this one waits for them: they go on.
-            if !thread::panicking() {
-                panic!("a runtime cannot be dropped inside itself: move it out of its fibers");
+        let deadline = timer::after(timeout);
+        shared.close(deadline);
+        let inside = current::runtime() == Some(Arc::as_ptr(shared).cast());
+        if inside || matches!(current::state(), ThreadState::Worker) {
+            // It ends all the same, but nobody waits for that.
+            if thread::panicking() {
+                return;
             }
-            return;
+            if inside {
+                panic!(
+                    "a runtime cannot wait for its own end: move it out of its fibers to drop it"
+                );
+            }
+            current::refuse_worker("Runtime::drop", "drop it in `tokio::task::spawn_blocking`");
         }
-        match shared.shut_down(timeout) {
+        match shared.wait_closed(deadline) {
             Ok(()) => {
                 for thread in threads {
                     // All but over; a worker does not panic.

@@ -106,17 +106,20 @@ impl fmt::Display for Leftover {
 }
 
 impl Shared {
-    /// Closes the runtime, and waits until `timeout` for its workers to end.
-    ///
-    /// # Errors
-    /// What did not end.
-    #[track_caller]
-    pub(crate) fn shut_down(&self, timeout: Duration) -> Result<(), Leftover> {
-        let deadline = crate::time::timer::after(timeout);
+    /// Closes the runtime: its fibers unwind, its workers end, all until `deadline`.
+    pub(crate) fn close(&self, deadline: Instant) {
         self.shutdown.exit.lock().deadline = Some(deadline);
         // SeqCst with `is_closed`.
         self.shutdown.phase.store(CLOSED, Ordering::SeqCst);
         self.wake_all();
+    }
+
+    /// Waits for the workers of a closed runtime to end, until `deadline`.
+    ///
+    /// # Errors
+    /// What did not end.
+    #[track_caller]
+    pub(crate) fn wait_closed(&self, deadline: Instant) -> Result<(), Leftover> {
         let gone = poll_fn(|cx| {
             let mut exit = self.shutdown.exit.lock();
             if exit.workers_left == 0 {
