@@ -130,7 +130,9 @@ fn drive<F: Future>(
     let mut cx = Context::from_waker(waker);
     loop {
         woken(true);
-        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+        let polled = future.as_mut().poll(&mut cx);
+        running.still();
+        if let Poll::Ready(output) = polled {
             return output;
         }
         if woken(false) {

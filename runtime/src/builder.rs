@@ -5,6 +5,7 @@ use std::io;
 use crate::driver::TokioHandle;
 use crate::runtime::Runtime;
 use crate::sched::Config;
+use crate::stack_pool::check_size;
 
 /// Settings of a [`Runtime`]. Made by [`Runtime::builder`].
 ///
@@ -98,8 +99,8 @@ impl Builder {
     }
 
     /// Threads for blocking closures, of the whole runtime. Half of them serve
-    /// [`unblock`](crate::unblock()), the rest what tokio's own calls (files, name lookup) block.
-    /// They are started when needed. Default: 512.
+    /// [`unblock`](crate::unblock()); the rest is divided among the workers, at least one each, for
+    /// what tokio's own calls (files, name lookup) block. They are started when needed. Default: 512.
     pub fn max_blocking_threads(mut self, threads: usize) -> Builder {
         self.max_blocking_threads = threads;
         self
@@ -131,7 +132,7 @@ impl Builder {
         }
         Runtime::start(Config {
             workers,
-            stack_size: self.stack_size,
+            stack_size: check_size(self.stack_size)?,
             guard_size: self.guard_size,
             thread_name: self.thread_name,
             tokio: self.tokio,

@@ -116,6 +116,13 @@ pub(crate) fn defer_cancel() {
     }
 }
 
+/// A cancelled fiber unwinds here, unless that is held off.
+pub(crate) fn unwind_if_cancelled() {
+    if let ThreadState::Fiber(running) = state() {
+        running.unwind_if_cancelled();
+    }
+}
+
 /// S10: panics if the caller is on a worker's own stack.
 #[track_caller]
 pub(crate) fn forbid_worker(call: &str, instead: &str) {

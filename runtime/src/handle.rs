@@ -66,12 +66,13 @@ impl Handle {
         Some(Handle { shared })
     }
 
-    /// Calls `f` with the caller's runtime, or with the default one. `f` does not switch.
+    /// Calls `f` with the caller's runtime, or with the default one.
     #[track_caller]
     pub(crate) fn with_current_or_default<R>(f: impl FnOnce(&Handle) -> R) -> R {
         match current::runtime() {
             Some(shared) => {
-                // SAFETY: as in `try_current`; here the count stays the worker's, for this call.
+                // SAFETY: as in `try_current`; the count stays the worker's, which is not over before
+                // the fiber or the callback that is calling (S7).
                 let shared = unsafe { Arc::from_raw(shared.cast::<Shared>()) };
                 f(&ManuallyDrop::new(Handle { shared }))
             }
@@ -135,7 +136,10 @@ impl Handle {
             Ok(value) => value,
             Err(error) => match error.try_into_panic() {
                 Ok(payload) => std::panic::resume_unwind(payload),
-                Err(error) => panic!("`run` has no result: {error}"),
+                Err(error) => {
+                    current::unwind_if_cancelled();
+                    panic!("`run` has no result: {error}")
+                }
             },
         }
     }

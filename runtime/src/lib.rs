@@ -42,6 +42,8 @@ mod error;
 pub mod fiber;
 mod handle;
 mod join;
+#[cfg(all(test, sisal_loom))]
+mod loom_support;
 pub mod net;
 mod park;
 mod runtime;

@@ -5,12 +5,15 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use crate::current;
 use crate::error::JoinError;
 use crate::fiber::{Extra, Fiber, OnEnd};
 use crate::handle::Handle;
 use crate::join::RawJoin;
 use crate::park::waiter::{self, Waiter};
-use crate::shim::{AtomicBool, AtomicUsize, Ordering};
+use crate::shim::{AtomicUsize, Ordering};
 
 /// Makes fibers that may borrow from the caller's frame: all of them have ended when `scope`
 /// returns, also when it unwinds.
@@ -19,7 +22,8 @@ use crate::shim::{AtomicBool, AtomicUsize, Ordering};
 /// fiber; on a plain thread they go to the default runtime and the wait blocks the thread.
 ///
 /// # Panics
-/// If a child panicked and nobody joined it. If `f` panics, with that. On a worker's own stack,
+/// If a child gave no result (it panicked, or there was no stack for it) and nobody joined it. If `f`
+/// panics, with that. On a worker's own stack,
 /// before `f` is called: `spawn` and `.await` there.
 ///
 /// # Cancellation
@@ -42,7 +46,7 @@ pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
-    crate::current::forbid_worker("scope", INSTEAD);
+    current::forbid_worker("scope", INSTEAD);
     // Cloned: the scope waits, and keeps its handle meanwhile.
     let handle = Handle::with_current_or_default(Handle::clone);
     scope_on(&handle, "scope", f)
@@ -61,7 +65,7 @@ where
         handle: handle.clone(),
         children: Arc::new(Children {
             live: AtomicUsize::new(0),
-            unseen_panic: AtomicBool::new(false),
+            unseen: Mutex::new(None),
             owner: waiter,
         }),
         scope: PhantomData,
@@ -71,13 +75,20 @@ where
     // S5: nothing of the frame may go before the last child has ended. Acquire pairs with the
     // Release in `ended`.
     waiting.until(|| scope.children.live.load(Ordering::Acquire) == 0);
-    match result {
-        Err(payload) => resume_unwind(payload),
-        // Relaxed: ordered by `live`.
-        Ok(_) if scope.children.unseen_panic.load(Ordering::Relaxed) => {
-            panic!("a scoped fiber panicked, and nobody joined it")
+    let value = result.unwrap_or_else(|payload| resume_unwind(payload));
+    // As with threads, a scope that returns says that every child did, or was joined.
+    match scope.children.unseen.lock().take() {
+        None => value,
+        Some(unseen) => {
+            // A shutdown that ended a child ends its owner after it (S5).
+            if unseen.cancelled {
+                current::unwind_if_cancelled();
+            }
+            panic!(
+                "a scoped fiber gave no result, and nobody joined it: {}",
+                unseen.text
+            )
         }
-        Ok(value) => value,
     }
 }
 
@@ -92,13 +103,22 @@ pub struct Scope<'scope, 'env: 'scope> {
 
 struct Children {
     live: AtomicUsize,
-    unseen_panic: AtomicBool,
+    unseen: Mutex<Option<Unseen>>,
     owner: Waiter,
 }
 
+/// Of the first child that gave no result and was not joined.
+struct Unseen {
+    cancelled: bool,
+    text: String,
+}
+
 impl OnEnd for Children {
-    fn unseen_panic(&self) {
-        self.unseen_panic.store(true, Ordering::Relaxed);
+    fn unseen(&self, error: &JoinError) {
+        self.unseen.lock().get_or_insert_with(|| Unseen {
+            cancelled: error.is_cancelled(),
+            text: error.to_string(),
+        });
     }
 
     fn ended(&self) {

@@ -1,4 +1,5 @@
-//! The one door to atomics and cells: std's, or loom's under `--cfg sisal_loom`.
+//! The one door to atomics and to the stealing queues: std's and crossbeam's, or loom's and stand-ins
+//! under `--cfg sisal_loom`.
 //!
 //! (The cfg is our own because tokio gives `--cfg loom` a meaning of its own.)
 
@@ -7,7 +8,19 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+#[cfg(not(sisal_loom))]
+pub(crate) use crossbeam_deque as deque;
+
 #[cfg(sisal_loom)]
-pub(crate) use loom::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+
+#[cfg(sisal_loom)]
+pub(crate) use atomic::{AtomicBool, AtomicU64};
+
+#[cfg(sisal_loom)]
+#[path = "loom_atomic.rs"]
+mod atomic;
+
+#[cfg(sisal_loom)]
+#[path = "loom_deque.rs"]
+pub(crate) mod deque;

@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread;
 
+use parking_lot::Mutex;
+
 use crate::current::{self, ThreadState};
 use crate::handle::Handle;
 use crate::park::waiter::{self, Waiter};
@@ -55,19 +57,45 @@ where
     // SAFETY: what the closure borrows lives until `done`, which is set after the closure's last
     // use of it, also when the closure is dropped without being called; this frame waits for
     // that below, and the wait cannot be cut short (S5).
-    let closure = unsafe {
-        std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Box<dyn FnOnce() + Send + 'static>>(
-            closure,
-        )
-    };
-    // A panic of the pool (the system has no thread) drops the closure, so `done` is set then too.
-    let given = catch_unwind(AssertUnwindSafe(|| handle.blocking().spawn(closure)));
+    let closure = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + '_>, Closure>(closure) };
+    let ours = Arc::new(Mutex::new(Some(closure)));
+    let theirs = Job(Arc::clone(&ours));
+    let given = catch_unwind(AssertUnwindSafe(|| {
+        handle.blocking().spawn(Box::new(move || theirs.run()));
+    }));
+    if given.is_err() {
+        let closure = ours.lock().take();
+        drop(closure);
+    }
     // Acquire pairs with the Release in `Finish::drop`.
     waiting.until(|| done.done.load(Ordering::Acquire));
     match (result, given) {
         (Some(Ok(value)), _) => value,
         (Some(Err(payload)), _) | (None, Err(payload)) => resume_unwind(payload),
         (None, Ok(())) => panic!("`unblock`: the runtime's blocking threads have shut down"),
+    }
+}
+
+type Closure = Box<dyn FnOnce() + Send>;
+
+/// The place of a closure that the pool is to run, or to drop. Not the closure itself: if the system
+/// has no thread, the pool panics and keeps what it got for a thread that may never be, and the
+/// caller must be able to take the closure back.
+struct Job(Arc<Mutex<Option<Closure>>>);
+
+impl Job {
+    fn run(self) {
+        let closure = self.0.lock().take();
+        if let Some(closure) = closure {
+            closure();
+        }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        let closure = self.0.lock().take();
+        drop(closure);
     }
 }
 

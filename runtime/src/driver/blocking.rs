@@ -6,8 +6,18 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// A tokio runtime that nobody drives: only its pool of blocking threads is used.
+///
+/// Dropped, it waits for nothing (tokio's own drop would, and panics in an async context).
 pub(crate) struct BlockingPool {
-    runtime: Runtime,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for BlockingPool {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl BlockingPool {
@@ -18,11 +28,16 @@ impl BlockingPool {
             .max_blocking_threads(threads)
             .thread_name("sisal-blocking")
             .build()?;
-        Ok(BlockingPool { runtime })
+        Ok(BlockingPool {
+            runtime: Some(runtime),
+        })
     }
 
     pub(crate) fn spawner(&self) -> Spawner {
-        Spawner(self.runtime.handle().clone())
+        match &self.runtime {
+            Some(runtime) => Spawner(runtime.handle().clone()),
+            None => unreachable!("only its end takes the runtime out"),
+        }
     }
 
     /// Waits at most `timeout` for the closures that have started; drops those that have not.
@@ -30,13 +45,10 @@ impl BlockingPool {
     /// # Panics
     /// In an async context: tokio does not let that be blocked. A worker after its last turn is in
     /// none.
-    pub(crate) fn shut_down(self, timeout: Duration) {
-        self.runtime.shutdown_timeout(timeout);
-    }
-
-    /// Waits for nothing.
-    pub(crate) fn abandon(self) {
-        self.runtime.shutdown_background();
+    pub(crate) fn shut_down(mut self, timeout: Duration) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(timeout);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -49,8 +50,12 @@ impl Driver {
     /// Calls `turn` until it says `Exit`. Its argument wakes this worker from its sleep.
     pub(crate) fn drive(&self, mut turn: impl FnMut(&Waker) -> Turn) {
         self.runtime.block_on(poll_fn(|cx| {
-            let _entered = self.foreign.as_ref().map(Handle::enter);
-            match turn(cx.waker()) {
+            let entered = self.foreign.as_ref().map(Handle::enter);
+            let turn = turn(cx.waker());
+            // A fiber that holds such a guard of its own across a wait breaks the order in which
+            // tokio wants them dropped: its panic must not end the worker.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
+            match turn {
                 Turn::Again => {
                     cx.waker().wake_by_ref();
                     Poll::Pending

@@ -181,39 +181,44 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
         // SAFETY: `finish` saw JOIN_WAKER, so the slot is the body's (rule 5).
         if let Some(waker) = unsafe { (*header.join_waker.get()).take() } {
             // The waker may be anybody's code.
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            contain(|| waker.wake());
         }
     }
     if let Some(on_end) = header.on_end() {
         on_end.ended();
     }
-}
-
-/// Drops a result that nobody asked for, and says so if it was a panic.
-pub(super) fn drop_unseen<T>(header: &super::Header, result: Result<T, JoinError>) {
-    match result {
-        Err(error) if error.is_panic() => {
-            match header.on_end() {
-                Some(on_end) => on_end.unseen_panic(),
-                // A subscriber may be anybody's code.
-                None => {
-                    let _ = catch_unwind(AssertUnwindSafe(|| {
-                        tracing::error!("nobody joined: {error}");
-                    }));
-                }
-            }
-            drop_contained(error);
-        }
-        result => drop_contained(result),
+    if header.depth.get() > 0 {
+        // A `block_on` of this fiber waits on the stack of a coroutine that was left suspended.
+        // Its frame points here; it will find that out and abort, but not by reading freed memory.
+        // SAFETY: live, as above.
+        std::mem::forget(unsafe { FiberRef::count(fiber) });
     }
 }
 
+/// Drops a result that nobody asked for, and says so if it was an error.
+pub(super) fn drop_unseen<T>(header: &super::Header, result: Result<T, JoinError>) {
+    if let Err(error) = &result {
+        match header.on_end() {
+            Some(on_end) => on_end.unseen(error),
+            None if error.is_cancelled() => {}
+            // A subscriber may be anybody's code.
+            None => contain(|| tracing::error!("nobody joined: {error}")),
+        }
+    }
+    drop_contained(result);
+}
+
 /// Drops a user's value; a panic of its destructor goes no further.
-fn drop_contained<V>(value: V) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
-    if let Err(Err(payload)) = dropped.map_err(|p| catch_unwind(AssertUnwindSafe(|| drop(p)))) {
-        // A panic in the destructor of a panic's payload: enough.
-        std::mem::forget::<Box<dyn Any + Send>>(payload);
+pub(super) fn drop_contained<V>(value: V) {
+    contain(|| drop(value));
+}
+
+/// Calls a user's code; a panic goes no further, nor does one of its payload's destructor.
+fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
+        && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
+    {
+        std::mem::forget::<Box<dyn Any + Send>>(again);
     }
 }
 

@@ -14,6 +14,11 @@ mod running;
 mod schedule;
 mod state;
 
+#[cfg(all(test, sisal_loom))]
+mod loom_join;
+#[cfg(all(test, sisal_loom))]
+mod loom_state;
+
 pub(crate) use after_switch::AfterSwitch;
 pub(crate) use block::Blocks;
 pub(crate) use body::{refuse_fresh, resume, start};

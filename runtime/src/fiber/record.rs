@@ -129,6 +129,19 @@ impl FiberPtr {
         self.0.as_ptr().cast()
     }
 
+    /// Calls for the fiber, from any thread; see [`State::notify`]. By pointer, because the pointer
+    /// that is queued here is the one that the record will be freed by.
+    ///
+    /// # Safety
+    /// The record is live during the call.
+    pub(crate) unsafe fn wake(self, reason: u32) {
+        // SAFETY: by contract.
+        let header = unsafe { self.header() };
+        if header.state.notify(reason) {
+            header.scheduler.schedule(self);
+        }
+    }
+
     /// # Safety
     /// The record is live for as long as the result is used.
     #[inline(always)]
@@ -220,6 +233,12 @@ impl FiberRef {
     pub(crate) fn ptr(&self) -> FiberPtr {
         self.0
     }
+
+    /// See [`FiberPtr::wake`].
+    pub(crate) fn wake(&self, reason: u32) {
+        // SAFETY: this reference is counted, so the record is live.
+        unsafe { self.0.wake(reason) }
+    }
 }
 
 impl std::ops::Deref for FiberRef {
@@ -282,13 +301,6 @@ impl Header {
         self.home.set(worker);
     }
 
-    /// Calls for the fiber, from any thread; see [`State::notify`].
-    pub(crate) fn wake(&self, reason: u32) {
-        if self.state.notify(reason) {
-            self.scheduler.schedule(FiberPtr(NonNull::from(self)));
-        }
-    }
-
     /// [`State::notify`] for a caller that queues the fiber itself.
     #[must_use]
     pub(crate) fn notify(&self, reason: u32) -> bool {
@@ -344,6 +356,8 @@ unsafe fn dealloc<F, T>(fiber: FiberPtr) {
     // SAFETY: the record was made by `FiberRef::make` with these types, and nobody holds it. Its
     // stage is `Empty` (rule 4), so nothing that the closure borrowed is touched here.
     unsafe {
+        // A handle's waker that its clone's panic left behind may be anybody's code (S11).
+        super::body::drop_contained((*record.as_ptr()).header.join_waker.get_mut().take());
         record.drop_in_place();
         block::free(record);
     }

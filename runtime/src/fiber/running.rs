@@ -7,10 +7,14 @@ use switch_asm::stack::StackPointer;
 
 use super::after_switch::AfterSwitch;
 use super::record::{FiberPtr, FiberRef, Header};
-use crate::current;
+use crate::current::{self, ThreadState};
 
 /// The running fiber, held by code on its stack. Made by [`current::state`] only; it does not
 /// leave the frame that asked for it, so the fiber lives as long as it does.
+///
+/// One thing can come between: the frame may be on the stack of a coroutine, which user's code
+/// called from that frame suspends, and which another fiber resumes. So whoever calls user's code
+/// asks [`still`](Self::still) after it.
 #[derive(Clone, Copy)]
 pub(crate) struct Running {
     fiber: FiberPtr,
@@ -38,6 +42,15 @@ impl Running {
     pub(crate) fn count(self) -> FiberRef {
         // SAFETY: a running fiber is live.
         unsafe { FiberRef::count(self.fiber) }
+    }
+
+    /// Goes on only if the caller is on the same fiber's stack as when it asked for this.
+    #[inline]
+    pub(crate) fn still(self) -> Running {
+        match current::state() {
+            ThreadState::Fiber(now) if now.fiber == self.fiber => self,
+            _ => moved(),
+        }
     }
 
     /// Leaves the stack until somebody calls for the fiber. May return without a call: the
@@ -72,8 +85,9 @@ impl Running {
         self.unwind_if_cancelled();
     }
 
+    /// A cancelled fiber unwinds here, unless that is held off.
     #[inline(always)]
-    fn unwind_if_cancelled(self) {
+    pub(crate) fn unwind_if_cancelled(self) {
         if self.header().state.is_cancelled() {
             self.unwind_unless_shielded();
         }
@@ -107,4 +121,11 @@ impl Running {
         let _unshield = Unshield(self);
         f()
     }
+}
+
+/// Not a panic: an unwind would run the frames of a wait whose fiber is elsewhere or gone.
+#[cold]
+fn moved() -> ! {
+    eprintln!("sisal: a coroutine suspended inside a wait of one fiber was resumed by another");
+    std::process::abort()
 }

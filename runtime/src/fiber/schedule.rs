@@ -1,6 +1,7 @@
 //! What a fiber needs of a scheduler; `sched` implements it, so that this folder need not know it.
 
 use super::record::FiberPtr;
+use crate::error::JoinError;
 
 /// A scheduler, as seen from a fiber's record.
 pub(crate) trait Schedule: Send + Sync {
@@ -11,8 +12,8 @@ pub(crate) trait Schedule: Send + Sync {
 
 /// Whoever waits for the end of a fiber that borrows from it (S5).
 pub(crate) trait OnEnd: Send + Sync {
-    /// The fiber panicked and nobody took the panic.
-    fn unseen_panic(&self);
+    /// The fiber gave no result, and nobody asked why.
+    fn unseen(&self, error: &JoinError);
 
     /// The fiber has ended: its closure is gone, its result is stored, handed over or dropped.
     /// Nothing that it borrowed is touched after this call.

@@ -1,10 +1,13 @@
 //! A socket that fibers and threads wait for, whoever uses it.
 
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::OnceLock;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tokio::io::Interest;
@@ -21,20 +24,42 @@ const READY_OPS: u32 = 128;
 
 /// One of std's sockets, in non-blocking mode, and its registrations.
 ///
-/// The first is made by the worker that first waits. Another is added when the runtime of the one
-/// before has gone; the list only grows, so operations under way keep what they use.
+/// The first is made by the worker that first waits. When its runtime has gone another serves in its
+/// place, and then the next: each keeps a part of its runtime (descriptors too) for as long as it is
+/// kept, so of those that are over only the first is.
 ///
 /// Registrations are dropped before the socket is closed: by the order of the fields. The socket
 /// is shown by shared reference only, so its descriptor stays what it is.
 pub(super) struct Source<S> {
-    first: OnceLock<Box<Registration>>,
+    /// Kept to the end: its users need not count it.
+    first: OnceLock<Registration>,
+    /// The runtime of `first` has gone.
+    outlived: AtomicBool,
+    /// What serves after `first`. Operations under way count what they use.
+    later: Mutex<Option<Arc<Registration>>>,
     socket: S,
 }
 
-struct Registration {
-    fd: AsyncFd<Raw>,
-    gone: AtomicBool,
-    next: OnceLock<Box<Registration>>,
+// As std's sockets: an operation that unwinds leaves behind nothing half done.
+impl<S> UnwindSafe for Source<S> {}
+impl<S> RefUnwindSafe for Source<S> {}
+
+type Registration = AsyncFd<Raw>;
+
+/// A registration in use.
+enum Used<'a> {
+    First(&'a Registration),
+    Later(Arc<Registration>),
+}
+
+impl Deref for Used<'_> {
+    type Target = Registration;
+    fn deref(&self) -> &Registration {
+        match self {
+            Used::First(registration) => registration,
+            Used::Later(registration) => registration,
+        }
+    }
 }
 
 /// The descriptor of a `Source`'s socket.
@@ -58,8 +83,12 @@ pub(super) enum Took {
 impl<S: AsFd> Source<S> {
     /// `socket` is in non-blocking mode.
     pub(super) fn new(socket: S) -> Source<S> {
-        let first = OnceLock::new();
-        Source { first, socket }
+        Source {
+            first: OnceLock::new(),
+            outlived: AtomicBool::new(false),
+            later: Mutex::new(None),
+            socket,
+        }
     }
 
     pub(super) fn socket(&self) -> &S {
@@ -80,16 +109,16 @@ impl<S: AsFd> Source<S> {
     ) -> io::Result<R> {
         let mut deadline = Deadline::new(timeout);
         match current::state() {
-            ThreadState::Fiber(running) => {
-                pace(running);
-                self.on_fiber(interest, deadline, attempt)
-            }
+            ThreadState::Fiber(running) => self.on_fiber(running, interest, deadline, attempt),
             ThreadState::Plain => {
                 let fd = self.socket.as_fd();
                 loop {
                     match attempt(fd) {
                         Ok((done, _)) => return Ok(done),
-                        Err(Errno::AGAIN) => poll_thread(fd, interest, deadline.get())?,
+                        Err(Errno::AGAIN) => {
+                            deadline.check()?;
+                            poll_thread(fd, interest, deadline.get())?;
+                        }
                         Err(Errno::INTR) => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -102,12 +131,24 @@ impl<S: AsFd> Source<S> {
     #[track_caller]
     fn on_fiber<R>(
         &self,
+        running: Running,
         interest: Interest,
         mut deadline: Deadline,
         mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), Errno>,
     ) -> io::Result<R> {
+        // Urgent data ends a read early, whatever comes after it (tcp(7)): then less is not all.
+        let interest = match interest.is_readable() {
+            true => interest | Interest::PRIORITY,
+            false => interest,
+        };
         loop {
-            let mut ready = self.ready(interest, deadline.get())?;
+            // Each time: an error queue that nobody reads makes epoll say ready for ever.
+            pace(running);
+            let registration = self.registration()?;
+            let Some(mut ready) = ready(&registration, interest, deadline.get())? else {
+                self.outlive(&registration);
+                continue;
+            };
             loop {
                 match attempt(self.socket.as_fd()) {
                     Ok((done, Took::All)) => {
@@ -115,11 +156,14 @@ impl<S: AsFd> Source<S> {
                         return Ok(done);
                     }
                     Ok((done, Took::Less)) => {
-                        ready.clear_ready();
+                        if !ready.ready().is_priority() {
+                            ready.clear_ready();
+                        }
                         return Ok(done);
                     }
                     Err(Errno::AGAIN) => {
                         ready.clear_ready();
+                        deadline.check()?;
                         break;
                     }
                     Err(Errno::INTR) => {}
@@ -136,53 +180,72 @@ impl<S: AsFd> Source<S> {
     #[track_caller]
     pub(super) fn wait(&self, interest: Interest, deadline: Option<Instant>) -> io::Result<()> {
         match current::state() {
-            ThreadState::Fiber(_) => self.ready(interest, deadline).map(drop),
+            ThreadState::Fiber(_) => loop {
+                let registration = self.registration()?;
+                if ready(&registration, interest, deadline)?.is_some() {
+                    return Ok(());
+                }
+                self.outlive(&registration);
+            },
             ThreadState::Plain => poll_thread(self.socket.as_fd(), interest, deadline),
             ThreadState::Worker => refuse(),
         }
     }
 
-    #[track_caller]
-    fn ready(
-        &self,
-        interest: Interest,
-        deadline: Option<Instant>,
-    ) -> io::Result<AsyncFdReadyGuard<'_, Raw>> {
-        let mut place = &self.first;
-        loop {
-            let registration = self.register(place)?;
-            // Relaxed: it saves a step, and carries no data.
-            if !registration.gone.load(Ordering::Relaxed) {
-                match block_on_until(registration.fd.ready(interest), deadline) {
-                    Ok(Ok(ready)) => return Ok(ready),
-                    // The only error of `ready`: its runtime is no more. On to the next.
-                    Ok(Err(_)) => registration.gone.store(true, Ordering::Relaxed),
-                    Err(_) => return Err(Errno::AGAIN.into()),
-                }
+    /// The registration that serves; if there is none, a new one with the current worker's reactor.
+    fn registration(&self) -> io::Result<Used<'_>> {
+        // Relaxed: it saves a step, and carries no data.
+        if !self.outlived.load(Ordering::Relaxed) {
+            if let Some(first) = self.first.get() {
+                return Ok(Used::First(first));
             }
-            place = &registration.next;
+            let first = self.register()?;
+            // If a fiber on another worker was faster, its registration serves, and ours is dropped.
+            return Ok(Used::First(self.first.get_or_init(|| first)));
+        }
+        let mut later = self.later.lock();
+        let serves = match &*later {
+            Some(serves) => serves,
+            None => later.insert(Arc::new(self.register()?)),
+        };
+        Ok(Used::Later(Arc::clone(serves)))
+    }
+
+    /// The runtime of `gone` is no more.
+    fn outlive(&self, gone: &Used<'_>) {
+        match gone {
+            Used::First(_) => self.outlived.store(true, Ordering::Relaxed),
+            Used::Later(gone) => {
+                let mut later = self.later.lock();
+                later.take_if(|serves| Arc::ptr_eq(serves, gone));
+            }
         }
     }
 
-    /// The registration at `place`; if there is none yet, with the current worker's reactor.
-    fn register<'a>(&self, place: &'a OnceLock<Box<Registration>>) -> io::Result<&'a Registration> {
-        if let Some(registration) = place.get() {
-            return Ok(registration);
-        }
-        let both = Interest::READABLE | Interest::WRITABLE;
+    fn register(&self) -> io::Result<Registration> {
+        let all = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let raw = Raw(self.socket.as_fd().as_raw_fd());
         let fd = current::with_reactor(|| {
             // SAFETY: the descriptor stays open and the same for as long as this `Source` has its
             // socket, and the registrations go first (see the struct).
-            unsafe { AsyncFd::register_with_interest(raw, both) }
+            unsafe { AsyncFd::register_with_interest(raw, all) }
         })?;
-        let registration = Registration {
-            fd,
-            gone: AtomicBool::new(false),
-            next: OnceLock::new(),
-        };
-        // If a fiber on another worker was faster, its registration serves, and ours is dropped.
-        Ok(place.get_or_init(|| Box::new(registration)))
+        Ok(fd)
+    }
+}
+
+/// Waits until a registered descriptor is ready; `None` if the runtime of its registration is no more.
+#[track_caller]
+fn ready(
+    registration: &Registration,
+    interest: Interest,
+    deadline: Option<Instant>,
+) -> io::Result<Option<AsyncFdReadyGuard<'_, Raw>>> {
+    match block_on_until(registration.ready(interest), deadline) {
+        Ok(Ok(ready)) => Ok(Some(ready)),
+        // It has no other error.
+        Ok(Err(_)) => Ok(None),
+        Err(_) => Err(Errno::AGAIN.into()),
     }
 }
 
@@ -211,6 +274,14 @@ impl Deadline {
         let timeout = self.timeout?;
         Some(*self.at.get_or_insert_with(|| timer::after(timeout)))
     }
+
+    /// For waits that end at once, again and again: nobody else would look at the clock.
+    fn check(&mut self) -> io::Result<()> {
+        match self.get() {
+            Some(at) if Instant::now() >= at => Err(Errno::AGAIN.into()),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Waits with poll(2), for threads that no reactor serves.
@@ -238,8 +309,17 @@ fn poll_thread(
     }
 }
 
+const CALL: &str = "sisal::net";
+const INSTEAD: &str = "use tokio's sockets there";
+
+/// For what does something else before it waits (S10).
+#[track_caller]
+pub(super) fn forbid_worker() {
+    current::forbid_worker(CALL, INSTEAD);
+}
+
 #[cold]
 #[track_caller]
 fn refuse() -> ! {
-    current::refuse_worker("sisal::net", "use tokio's sockets there")
+    current::refuse_worker(CALL, INSTEAD)
 }

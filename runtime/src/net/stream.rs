@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
-use super::source::{Source, Took};
+use super::source::{self, Source, Took};
 use super::timeouts::Timeout;
 use crate::time::timer;
 
@@ -216,6 +216,14 @@ impl TcpStream {
     }
 }
 
+/// The system takes no more buffers at once (`UIO_MAXIOV`). As in std, the rest is for the next call.
+const MAX_BUFS: usize = 1024;
+
+/// The same bytes may be named by many buffers, so their sum may be anything.
+fn total(lens: impl Iterator<Item = usize>) -> usize {
+    lens.fold(0, usize::saturating_add)
+}
+
 /// How an operation on `len` bytes used what was ready. 0 is the end of the stream: it stays.
 fn took(n: usize, len: usize) -> Took {
     if 0 < n && n < len {
@@ -227,6 +235,7 @@ fn took(n: usize, len: usize) -> Took {
 
 #[track_caller]
 fn connect_to(addr: SocketAddr, deadline: Option<Instant>) -> io::Result<TcpStream> {
+    source::forbid_worker();
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::TCP))?;
     let begun = socket.connect(&addr.into());
@@ -267,7 +276,12 @@ impl Read for &TcpStream {
 
     #[track_caller]
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let len = bufs.iter().map(|buf| buf.len()).sum();
+        let count = bufs.len().min(MAX_BUFS);
+        let bufs = &mut bufs[..count];
+        let len = total(bufs.iter().map(|buf| buf.len()));
+        if len == 0 {
+            return Ok(0); // as readv(2), whatever the socket's state
+        }
         let timeout = self.timeouts.read.get();
         self.source.io(Interest::READABLE, timeout, |fd| {
             let n = rustix::io::readv(fd, bufs)?;
@@ -279,6 +293,10 @@ impl Read for &TcpStream {
 impl Write for &TcpStream {
     #[track_caller]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            // As in std, no room is needed for nothing.
+            return Ok(send(self, buf, SendFlags::NOSIGNAL)?);
+        }
         let timeout = self.timeouts.write.get();
         self.source.io(Interest::WRITABLE, timeout, |fd| {
             let n = send(fd, buf, SendFlags::NOSIGNAL)?;
@@ -288,7 +306,11 @@ impl Write for &TcpStream {
 
     #[track_caller]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let len = bufs.iter().map(|buf| buf.len()).sum();
+        let bufs = &bufs[..bufs.len().min(MAX_BUFS)];
+        let len = total(bufs.iter().map(|buf| buf.len()));
+        if len == 0 {
+            return Ok(0); // as writev(2), whatever the socket's state
+        }
         let timeout = self.timeouts.write.get();
         self.source.io(Interest::WRITABLE, timeout, |fd| {
             let mut none = Default::default();

@@ -49,7 +49,8 @@ impl Waiting {
     /// Waits until `condition` holds, which is never cut short (S5): cancellation is held off.
     pub(crate) fn until(&self, mut condition: impl FnMut() -> bool) {
         match self {
-            Waiting::Fiber(running) => running.shielded(|| {
+            // The caller may have called user's code since it asked.
+            Waiting::Fiber(running) => running.still().shielded(|| {
                 while !condition() {
                     running.park();
                 }

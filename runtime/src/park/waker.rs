@@ -38,7 +38,7 @@ fn wake(raw: *const (), reason: u32) {
 
 fn wake_by_ref(raw: *const (), reason: u32) {
     // SAFETY: the waker is borrowed for this call, so the record is live.
-    unsafe { FiberPtr::from_raw(raw).header() }.wake(reason);
+    unsafe { FiberPtr::from_raw(raw).wake(reason) }
 }
 
 fn drop_ref(raw: *const ()) {

@@ -13,15 +13,16 @@ pub(super) struct Idle {
 /// One worker's part: set by the worker when it goes to sleep, cleared by the one who ends that.
 pub(super) struct SleepFlag {
     asleep: AtomicBool,
-    /// Whoever woke this worker counted it as a searcher.
-    sent_to_search: AtomicBool,
+    /// How many times wakers counted this worker as a searcher. More than one if a waker was slow
+    /// and the worker has slept again meanwhile.
+    sent_to_search: AtomicUsize,
 }
 
 impl SleepFlag {
     pub(super) fn new() -> SleepFlag {
         SleepFlag {
             asleep: AtomicBool::new(false),
-            sent_to_search: AtomicBool::new(false),
+            sent_to_search: AtomicUsize::new(0),
         }
     }
 }
@@ -56,6 +57,11 @@ impl Idle {
         ended
     }
 
+    /// A hint.
+    pub(super) fn is_asleep(&self, flag: &SleepFlag) -> bool {
+        flag.asleep.load(Ordering::Relaxed)
+    }
+
     /// After a push of work that anybody may take, and `inbox::published`: the worker to wake.
     pub(super) fn pick_sleeper<'a, R>(
         &self,
@@ -67,15 +73,22 @@ impl Idle {
         }
         let (flag, worker) = workers.find(|(flag, _)| self.end_sleep(flag))?;
         self.searchers.fetch_add(1, Ordering::Relaxed);
-        // Release pairs with the Acquire of `was_sent_to_search`: the count is there with the flag.
-        flag.sent_to_search.store(true, Ordering::Release);
+        // Release pairs with the Acquire of `was_sent_to_search`: it gives back what was counted.
+        flag.sent_to_search.fetch_add(1, Ordering::Release);
         Some(worker)
     }
 
-    /// Worker, awake: whether its waker counted it as a searcher.
-    pub(super) fn was_sent_to_search(&self, flag: &SleepFlag) -> bool {
-        flag.sent_to_search.load(Ordering::Relaxed)
-            && flag.sent_to_search.swap(false, Ordering::Acquire)
+    /// Worker, awake: whether it is a searcher, which it is once however often it was counted.
+    pub(super) fn was_sent_to_search(&self, flag: &SleepFlag, searching: bool) -> bool {
+        if flag.sent_to_search.load(Ordering::Relaxed) == 0 {
+            return searching;
+        }
+        // Acquire pairs with `pick_sleeper`.
+        let counted = flag.sent_to_search.swap(0, Ordering::Acquire) + usize::from(searching);
+        if counted > 1 {
+            self.searchers.fetch_sub(counted - 1, Ordering::Relaxed);
+        }
+        counted > 0
     }
 
     /// Worker: wants to search. False: enough others do.
@@ -92,8 +105,10 @@ impl Idle {
     /// it must see to it that what is left is not forgotten.
     #[must_use]
     pub(super) fn end_search(&self) -> bool {
-        // The fence that follows (in `announce`, or in `inbox::published` before the next pick)
-        // orders this before the next look at the queues.
-        self.searchers.fetch_sub(1, Ordering::Relaxed) == 1
+        let last = self.searchers.fetch_sub(1, Ordering::Relaxed) == 1;
+        // SeqCst pairs with `inbox::published`: a pusher that still saw this searcher pushed
+        // before the look that follows.
+        fence(Ordering::SeqCst);
+        last
     }
 }

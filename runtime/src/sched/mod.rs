@@ -7,6 +7,9 @@ mod shared;
 mod shutdown;
 mod worker;
 
+#[cfg(all(test, sisal_loom))]
+mod loom_inbox;
+
 pub(crate) use shared::{Config, Shared};
 pub(crate) use shutdown::Leftover;
 pub(crate) use worker::main as worker_main;

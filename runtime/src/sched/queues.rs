@@ -6,10 +6,9 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use crossbeam_deque::{Steal, Worker as Deque};
-
 use super::shared::Shared;
 use crate::fiber::FiberPtr;
+use crate::shim::deque::{Steal, Worker as Deque};
 
 /// After so many picks the inbox, the injector and the old end of `fresh` come first. A prime, so
 /// that it does not beat with loops of the user's; the same as tokio's queue interval.
@@ -106,14 +105,19 @@ impl Queues {
 
     /// Moves what others sent into the queues where it belongs.
     pub(super) fn empty_inbox(&self, shared: &Shared, index: usize) {
+        let mut fresh = false;
         shared.workers[index].inbox.take(|fiber| {
             // SAFETY: a queued fiber is live, and its queue's owner may ask (rule 2).
             if unsafe { fiber.header() }.is_started() {
                 self.push_ready(fiber);
             } else {
                 self.fresh.push(fiber);
+                fresh = true;
             }
         });
+        if fresh {
+            shared.wake_searcher();
+        }
     }
 
     /// Half of the fresh fibers of another worker; the first of them.

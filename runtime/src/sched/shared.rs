@@ -1,11 +1,11 @@
 //! What the workers of a runtime share, and the ways in from outside.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Waker;
 
-use crossbeam_deque::{Injector, Stealer};
 use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
 
 use super::idle::{Idle, SleepFlag};
 use super::inbox::{Inbox, published};
@@ -15,7 +15,8 @@ use crate::current;
 use crate::driver::{BlockingPool, Spawner, TokioHandle};
 use crate::error::JoinError;
 use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
-use crate::shim::{AtomicU64, Ordering};
+use crate::shim::deque::{Injector, Stealer, Worker as Deque};
+use crate::shim::{AtomicU64, Ordering, fence};
 use crate::stack_pool::StackSource;
 
 /// What a runtime is made with.
@@ -46,8 +47,8 @@ pub(super) struct Remote {
     pub(super) inbox: Inbox,
     pub(super) sleep: SleepFlag,
     pub(super) stealer: Stealer<FiberPtr>,
-    /// Wakes the worker's reactor. Set before the worker's first sleep.
-    pub(super) reactor: OnceLock<Waker>,
+    /// Wakes the worker's reactor; there from its first turn to its last. Locked once per sleep.
+    pub(super) reactor: Mutex<Option<Waker>>,
     pub(super) count: Count,
     /// Bound fibers. Written by the worker only.
     pub(super) bound: AtomicU64,
@@ -84,11 +85,9 @@ impl Shared {
     pub(crate) fn new(
         config: Config,
         pool: BlockingPool,
-    ) -> io::Result<(Arc<Shared>, Vec<crossbeam_deque::Worker<FiberPtr>>)> {
+    ) -> io::Result<(Arc<Shared>, Vec<Deque<FiberPtr>>)> {
         let stacks = StackSource::new(config.stack_size, config.guard_size)?;
-        let deques: Vec<_> = (0..config.workers)
-            .map(|_| crossbeam_deque::Worker::new_lifo())
-            .collect();
+        let deques: Vec<_> = (0..config.workers).map(|_| Deque::new_lifo()).collect();
         let workers = deques
             .iter()
             .map(|deque| {
@@ -96,7 +95,7 @@ impl Shared {
                     inbox: Inbox::new(),
                     sleep: SleepFlag::new(),
                     stealer: deque.stealer(),
-                    reactor: OnceLock::new(),
+                    reactor: Mutex::new(None),
                     count: Count::new(),
                     bound: AtomicU64::new(0),
                 })
@@ -136,16 +135,27 @@ impl Shared {
         let Some(worker) = self.local_worker() else {
             return self.spawn_outside(fiber);
         };
+        let count = &self.workers[worker.index].count;
+        bump(&count.spawned);
+        if !worker.is_on_fiber() {
+            // No live fiber keeps the runtime up meanwhile: as in `spawn_outside`.
+            fence(Ordering::SeqCst);
+        }
         if self.shutdown.is_closed() {
             // SAFETY: nobody else knows the fiber yet.
-            return unsafe { refuse_fresh(fiber, JoinError::cancelled) };
+            unsafe { refuse_fresh(fiber, JoinError::cancelled) };
+            bump(&count.ended);
+            return self.wake_all();
         }
-        bump(&self.workers[worker.index].count.spawned);
         if self.workers.len() == 1 {
             return worker.push_fresh(fiber);
         }
         match self.less_loaded(worker.index) {
-            Some(other) => self.send(other, fiber),
+            Some(other) if self.idle.is_asleep(&self.workers[other].sleep) => {
+                self.send(other, fiber);
+            }
+            // It may be busy for long, and what is in its inbox cannot be stolen.
+            Some(_) => self.injector.push(fiber),
             None => {
                 worker.push_fresh(fiber);
                 self.wake_searcher();
@@ -235,8 +245,9 @@ impl Shared {
 
 impl Remote {
     pub(super) fn wake_reactor(&self) {
-        if let Some(reactor) = self.reactor.get() {
-            reactor.wake_by_ref();
+        let reactor = self.reactor.lock().clone();
+        if let Some(reactor) = reactor {
+            reactor.wake();
         }
     }
 }

@@ -139,9 +139,7 @@ impl Shared {
         self.shutdown.phase.store(OVER, Ordering::SeqCst);
         self.wake_all();
         let pool = self.shutdown.exit.lock().pool.take();
-        if let Some(pool) = pool {
-            pool.abandon();
-        }
+        drop(pool);
     }
 }
 

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::Waker;
 
-use crossbeam_deque::Worker as Deque;
-
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
 use crate::current::{self, Context};
@@ -15,7 +13,12 @@ use crate::driver::{Driver, Turn, has_budget_remaining};
 use crate::error::JoinError;
 use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply};
 use crate::shim::Ordering;
+use crate::shim::deque::Worker as Deque;
 use crate::stack_pool::StackPool;
+
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_worker.rs"]
+mod loom_worker;
 
 pub(super) struct Worker {
     pub(super) index: usize,
@@ -31,6 +34,7 @@ pub(super) struct Worker {
     /// Outside a turn: the root future will be polled again.
     turn_asked: Cell<bool>,
     searching: Cell<bool>,
+    first_turn: Cell<bool>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
 }
@@ -40,7 +44,10 @@ struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        eprintln!("sisal: a worker panicked outside of any fiber; this is a bug in Sisal");
+        eprintln!(
+            "sisal: a panic on a worker's own stack, outside of any fiber: of a waker or callback \
+             that tokio called there, or a bug in Sisal"
+        );
         std::process::abort();
     }
 }
@@ -81,6 +88,7 @@ pub(crate) fn main(
         in_turn: Cell::new(false),
         turn_asked: Cell::new(false),
         searching: Cell::new(false),
+        first_turn: Cell::new(true),
         draining: Cell::new(false),
         shared,
     });
@@ -90,6 +98,8 @@ pub(crate) fn main(
     drop(started);
     current::enter(&worker.context, || {
         driver.drive(|reactor| worker.turn(reactor));
+        // It would keep the reactor's descriptors open for as long as anybody has a handle.
+        *worker.remote().reactor.lock() = None;
         // Destructors of async tasks run here, in thread state worker (S10).
         driver.shut_down(worker.shared.shutdown.time_left());
     });
@@ -115,13 +125,16 @@ impl Worker {
     /// Ends this worker's sleep, if it slept.
     fn wake_up(&self, reactor: &Waker) {
         let remote = self.remote();
-        remote.reactor.get_or_init(|| reactor.clone());
+        if self.first_turn.replace(false) {
+            *remote.reactor.lock() = Some(reactor.clone());
+        }
         let idle = &self.shared.idle;
         // Who ended the sleep, this worker or its waker, does not matter here.
         let _ = idle.end_sleep(&remote.sleep);
-        if idle.was_sent_to_search(&remote.sleep) {
-            self.searching.set(true);
-        }
+        let searching = idle.was_sent_to_search(&remote.sleep, self.searching.get());
+        self.searching.set(searching);
+        // What is fresh in there becomes stealable before this worker is busy.
+        self.queues.empty_inbox(&self.shared, self.index);
     }
 
     fn run_fibers(&self) -> Turn {
@@ -196,7 +209,6 @@ impl Worker {
     fn fall_asleep(&self) -> bool {
         let (shared, remote) = (&*self.shared, self.remote());
         if self.searching.replace(false) {
-            // The fence in `announce` comes between this and the last look below.
             let _ = shared.idle.end_search();
         }
         shared.idle.announce(&remote.sleep);
@@ -210,9 +222,8 @@ impl Worker {
         }
         if !shared.idle.end_sleep(&remote.sleep) {
             // Somebody else ended it and wakes the reactor: one turn too many, no harm.
-            if shared.idle.was_sent_to_search(&remote.sleep) {
-                self.searching.set(true);
-            }
+            let searching = shared.idle.was_sent_to_search(&remote.sleep, false);
+            self.searching.set(searching);
         }
         false
     }
@@ -257,7 +268,8 @@ impl Worker {
     fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
         // SAFETY: a fresh fiber is live.
         let header = unsafe { fiber.header() };
-        let stack = match self.stacks.borrow_mut().take(header.stack_size()) {
+        let stack = self.stacks.borrow_mut().take(header.stack_size());
+        let stack = match stack {
             Ok(stack) => stack,
             Err(error) => {
                 // SAFETY: it came out of the queue here, so nobody else can start it.
@@ -306,6 +318,11 @@ impl Worker {
         bump(&self.remote().count.ended);
     }
 
+    /// Whether the caller is on the stack of one of this worker's fibers.
+    pub(super) fn is_on_fiber(&self) -> bool {
+        self.context.fiber.get().is_some()
+    }
+
     /// A spawn of this worker's.
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.queues.push_fresh(fiber);
@@ -314,7 +331,7 @@ impl Worker {
 
     /// A wake by this worker, of one of its own.
     pub(super) fn push_woken(&self, fiber: FiberPtr) {
-        if self.context.fiber.get().is_some() {
+        if self.is_on_fiber() {
             self.queues.push_next(fiber);
         } else {
             self.queues.push_ready(fiber);

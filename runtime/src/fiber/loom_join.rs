@@ -1,0 +1,223 @@
+//! Models of the join cell: a handle that watches, takes or goes away, against the end of its fiber.
+//!
+//! Protocol: `sched/README.md`, "Join cell". The fiber ends by `refuse_fresh`, which goes the same way as
+//! a body that returned (`body::end`), on any stack.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread::{self, Thread};
+
+use super::body::refuse_fresh;
+use super::record::{FiberPtr, FiberRef};
+use super::schedule::Schedule;
+use crate::error::JoinError;
+use crate::loom_support::{explore, fiber};
+
+/// Data that loom watches, written by one side and read by the other, and a count of events.
+struct Watched {
+    data: UnsafeCell<u32>,
+    count: AtomicUsize,
+}
+
+// SAFETY: loom checks every access of the cell.
+unsafe impl Send for Watched {}
+// SAFETY: as above.
+unsafe impl Sync for Watched {}
+
+impl Watched {
+    fn new() -> Arc<Watched> {
+        Arc::new(Watched {
+            data: UnsafeCell::new(0),
+            count: AtomicUsize::new(0),
+        })
+    }
+
+    fn write(&self) {
+        // SAFETY: loom checks the access.
+        self.data.with_mut(|data| unsafe { *data = 1 });
+    }
+
+    fn read(&self) -> u32 {
+        // SAFETY: loom checks the access.
+        self.data.with(|data| unsafe { *data })
+    }
+
+    fn add(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// What the closure holds: its drop, by the ending fiber, is what the joiner must see.
+struct Content(Arc<Watched>);
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        self.0.write();
+        self.0.add();
+    }
+}
+
+/// A joiner's waker. Whoever wakes it reads what its maker wrote.
+struct Joiner {
+    made: Arc<Watched>,
+    thread: Thread,
+}
+
+impl Wake for Joiner {
+    fn wake(self: Arc<Self>) {
+        assert_eq!(self.made.read(), 1);
+        self.made.add();
+        self.thread.unpark();
+    }
+}
+
+/// A runtime, owned by the record alone: it goes when the record is freed, and that must come after
+/// what either holder did.
+struct Runtime {
+    holders: [UnsafeCell<u32>; 2],
+    freed: Arc<Watched>,
+}
+
+// SAFETY: loom checks every access of the cells.
+unsafe impl Send for Runtime {}
+// SAFETY: as above.
+unsafe impl Sync for Runtime {}
+
+impl Schedule for Runtime {
+    fn schedule(&self, _: FiberPtr) {
+        unreachable!("the fiber never parks");
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        for holder in &self.holders {
+            // SAFETY: loom checks the access.
+            holder.with_mut(|data| unsafe { *data += 1 });
+        }
+        self.freed.add();
+    }
+}
+
+/// The join handle, as its thread sees it.
+struct Handle {
+    fiber: FiberRef,
+    content: Arc<Watched>,
+    wakers: [Arc<Watched>; 2],
+    /// For the look at `Runtime::holders`; the record keeps it.
+    runtime: *const Runtime,
+}
+
+// SAFETY: the pointer is used while the handle's reference keeps the record.
+unsafe impl Send for Handle {}
+
+impl Handle {
+    /// What `JoinHandle::poll` does, with the first or second waker. True: the result is taken.
+    fn poll(&self, waker: usize) -> bool {
+        let made = Arc::clone(&self.wakers[waker]);
+        if made.read() == 0 {
+            made.write();
+        }
+        let thread = thread::current();
+        let waker = Waker::from(Arc::new(Joiner { made, thread }));
+        // SAFETY: the only handle, and the only call; the result type is `()`.
+        unsafe {
+            if !self.fiber.is_done() && self.fiber.watch(&waker) {
+                return false;
+            }
+            let result = self.fiber.take_result::<()>();
+            assert!(result.expect("not taken yet").unwrap_err().is_cancelled());
+        }
+        assert_eq!(self.content.read(), 1, "what the fiber did is seen");
+        true
+    }
+
+    /// Polls with that waker until the result is there.
+    fn wait(&self, waker: usize) {
+        while !self.poll(waker) {
+            thread::park();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: see the fields; loom checks the access.
+        unsafe { &*self.runtime }.holders[1].with_mut(|data| unsafe { *data += 1 });
+    }
+}
+
+/// The fiber ends on this thread while `handle` runs on another.
+fn model(least: u64, handle: fn(Handle)) {
+    explore(least, move || {
+        let (content, freed) = (Watched::new(), Watched::new());
+        let wakers = [Watched::new(), Watched::new()];
+        let runtime = Arc::new(Runtime {
+            holders: [UnsafeCell::new(0), UnsafeCell::new(0)],
+            freed: Arc::clone(&freed),
+        });
+        let runtime_ptr = Arc::as_ptr(&runtime);
+        let held = Content(Arc::clone(&content));
+        let (own, counted) = fiber(runtime, move || drop(held));
+        let joiner = thread::spawn({
+            let (content, wakers) = (Arc::clone(&content), wakers.clone());
+            move || {
+                handle(Handle {
+                    fiber: counted,
+                    content,
+                    wakers,
+                    runtime: runtime_ptr,
+                });
+            }
+        });
+        // SAFETY: the fiber's own reference keeps the record; loom checks the access.
+        unsafe { &*runtime_ptr }.holders[0].with_mut(|data| unsafe { *data += 1 });
+        // SAFETY: the only right to start the fiber; its own reference is given up inside.
+        unsafe { refuse_fresh(own, JoinError::cancelled) };
+        joiner.join().unwrap();
+        assert_eq!(content.count(), 1, "the closure is dropped once");
+        assert_eq!(freed.count(), 1, "the record is freed once");
+        for waker in wakers {
+            assert!(waker.count() <= 1, "a waker is woken once");
+            assert_eq!(Arc::strong_count(&waker), 1, "and does not stay behind");
+        }
+    });
+}
+
+/// A handle that waits: the end sees its waker, or it sees the end.
+#[test]
+fn loom_join_wait() {
+    model(20, |handle| handle.wait(0));
+}
+
+/// A handle that moves to another waker while the fiber ends.
+#[test]
+fn loom_join_new_waker() {
+    model(50, |handle| {
+        if !handle.poll(0) {
+            handle.wait(1);
+        }
+    });
+}
+
+/// A handle that goes away, with a waker left behind or without: one side drops the result.
+#[test]
+fn loom_join_detach() {
+    model(20, |handle| {
+        // SAFETY: the only handle; the result type is `()`.
+        unsafe { handle.fiber.drop_handle::<()>() };
+    });
+    model(20, |handle| {
+        if !handle.poll(0) {
+            // SAFETY: as above.
+            unsafe { handle.fiber.drop_handle::<()>() };
+        }
+    });
+}

@@ -1,0 +1,234 @@
+//! Models of the state word and of the calls that `Header` keeps beside it.
+//!
+//! Protocol: `sched/README.md`, "State word: wake against park".
+
+use std::sync::{Arc, OnceLock};
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread::{self, Thread};
+
+use super::record::{FiberPtr, FiberRef, Header};
+use super::schedule::Schedule;
+use super::state::{State, TOKEN, WOKEN};
+use crate::loom_support::{explore, fiber};
+
+/// The stand-in for a worker: a queue with room for one fiber, and data that each side reads of the
+/// other without any atomic, so that loom sees a missing ordering.
+struct Home {
+    queued: AtomicUsize,
+    thread: OnceLock<Thread>,
+    /// Written by the worker while the fiber runs, read by whoever queues the fiber: as `home`.
+    bound: UnsafeCell<u32>,
+    /// What the callers publish: by the token, by the waker.
+    token_data: UnsafeCell<u32>,
+    woken_data: UnsafeCell<u32>,
+    condition: AtomicBool,
+}
+
+fn read(cell: &UnsafeCell<u32>) -> u32 {
+    // SAFETY: loom checks the access.
+    cell.with(|data| unsafe { *data })
+}
+
+// SAFETY: loom checks every access of the cells.
+unsafe impl Send for Home {}
+// SAFETY: as above.
+unsafe impl Sync for Home {}
+
+impl Schedule for Home {
+    fn schedule(&self, _: FiberPtr) {
+        // SAFETY: `notify` gave the caller the duty to queue the fiber (rule 2 of the record).
+        assert_eq!(self.bound.with(|bound| unsafe { *bound }), 7);
+        let before = self.queued.fetch_add(1, Ordering::Relaxed);
+        assert_eq!(before, 0, "a fiber is in one queue at most, once");
+        self.thread.get().expect("bound").unpark();
+    }
+}
+
+impl Home {
+    fn new() -> Arc<Home> {
+        Arc::new(Home {
+            queued: AtomicUsize::new(0),
+            thread: OnceLock::new(),
+            bound: UnsafeCell::new(0),
+            token_data: UnsafeCell::new(0),
+            woken_data: UnsafeCell::new(0),
+            condition: AtomicBool::new(false),
+        })
+    }
+
+    fn unpark(&self, fiber: &FiberRef) {
+        // SAFETY: read by the fiber after it took the token.
+        self.token_data.with_mut(|data| unsafe { *data += 1 });
+        fiber.wake(TOKEN);
+    }
+
+    fn wake(&self, fiber: &FiberRef) {
+        // SAFETY: read by the fiber after it took the call.
+        self.woken_data.with_mut(|data| unsafe { *data += 1 });
+        fiber.wake(WOKEN);
+    }
+
+    /// Makes a wait's own condition true.
+    fn satisfy(&self, fiber: &FiberRef) {
+        // SAFETY: read by the fiber when it has seen `condition`.
+        self.woken_data.with_mut(|data| unsafe { *data += 1 });
+        // Release pairs with the Acquire of the wait.
+        self.condition.store(true, Ordering::Release);
+        fiber.wake(0);
+    }
+
+    /// The worker: binds the fiber, then runs it to its end. `body` is what it does on its stack.
+    fn run(&self, fiber: &FiberRef, body: impl FnOnce(&OnStack<'_>)) {
+        self.thread.set(thread::current()).expect("one worker");
+        // SAFETY: nobody queues a fresh fiber.
+        self.bound.with_mut(|bound| unsafe { *bound = 7 });
+        fiber.begin();
+        let header = &**fiber;
+        body(&OnStack { home: self, header });
+    }
+}
+
+/// What a body may do; the switch to the worker and back is left out.
+struct OnStack<'a> {
+    home: &'a Home,
+    header: &'a Header,
+}
+
+impl OnStack<'_> {
+    /// `Running::park`: away from the stack, and back when somebody called.
+    fn park(&self) {
+        if self.header.park() {
+            // The worker queues it itself. Nobody else does.
+            assert_eq!(self.home.queued.load(Ordering::Relaxed), 0);
+        } else {
+            while self.home.queued.load(Ordering::Relaxed) == 0 {
+                thread::park();
+            }
+            self.home.queued.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.header.begin();
+    }
+
+    /// `Running::yield_now`.
+    fn yield_now(&self) {
+        self.header.begin();
+    }
+
+    /// `fiber::park`, or the wait of a `block_on`.
+    fn wait_for(&self, reason: u32) {
+        while !self.header.take(reason) {
+            self.park();
+        }
+    }
+}
+
+/// A fiber whose worker is a thread of its own, against `callers`, the first of which is this thread.
+fn model(least: u64, callers: &'static [fn(&Home, &FiberRef)], body: fn(&OnStack<'_>)) {
+    explore(least, move || {
+        let home = Home::new();
+        let (own, counted) = fiber(home.clone(), || ());
+        let counted = Arc::new(counted);
+        let start = |run: Box<dyn FnOnce(&Home, &FiberRef)>| {
+            let (home, fiber) = (home.clone(), counted.clone());
+            thread::spawn(move || run(&home, &fiber))
+        };
+        let worker = start(Box::new(move |home, fiber| home.run(fiber, body)));
+        let others: Vec<_> = callers[1..]
+            .iter()
+            .map(|call| start(Box::new(call)))
+            .collect();
+        callers[0](&home, &counted);
+        for other in others {
+            other.join().unwrap();
+        }
+        worker.join().unwrap();
+        // At most a second token is left, and then no more.
+        let _ = counted.take(TOKEN);
+        assert!(!counted.take(TOKEN));
+        // SAFETY: the fiber's own reference, which its end would give up.
+        drop(unsafe { FiberRef::adopt(own) });
+    });
+}
+
+/// The waker second sees PARKED and queues, the worker second sees NOTIFIED and queues.
+#[test]
+fn loom_wake_against_park() {
+    model(10, &[Home::unpark], |fiber| {
+        fiber.wait_for(TOKEN);
+        assert_eq!(read(&fiber.home.token_data), 1);
+    });
+}
+
+/// Calls of two kinds, by two threads: each stays until it is taken, whatever is taken first, and
+/// shows what was done before it. The fiber yields in between.
+#[test]
+fn loom_calls_of_two_kinds() {
+    model(100, &[Home::unpark, Home::wake], |fiber| {
+        fiber.wait_for(TOKEN);
+        assert_eq!(read(&fiber.home.token_data), 1);
+        fiber.yield_now();
+        fiber.wait_for(WOKEN);
+        assert_eq!(read(&fiber.home.woken_data), 1);
+        assert!(!fiber.header.has(TOKEN | WOKEN));
+    });
+}
+
+/// A wait with a condition of its own is neither ended nor stopped by a token that comes at the same
+/// time: taking the token drops NOTIFIED, which the condition's caller may have set.
+#[test]
+fn loom_condition_and_token() {
+    model(100, &[Home::unpark, Home::satisfy], |fiber| {
+        let early = fiber.header.take(TOKEN);
+        // Acquire pairs with the Release in `satisfy`.
+        while !fiber.home.condition.load(Ordering::Acquire) {
+            fiber.park();
+        }
+        assert_eq!(read(&fiber.home.woken_data), 1);
+        if !early {
+            fiber.wait_for(TOKEN);
+        }
+        assert_eq!(read(&fiber.home.token_data), 1);
+        assert!(!fiber.header.has(TOKEN));
+    });
+}
+
+/// Tokens do not add up, wherever the first of two is when the second comes.
+#[test]
+fn loom_one_token() {
+    model(
+        20,
+        &[|_, fiber| (0..2).for_each(|_| fiber.wake(TOKEN))],
+        |fiber| {
+            fiber.wait_for(TOKEN);
+        },
+    );
+    explore(1, || {
+        let (own, fiber) = fiber(Home::new(), || ());
+        fiber.wake(TOKEN);
+        fiber.begin(); // moves the first to `pending`
+        fiber.wake(TOKEN);
+        assert!(fiber.take(TOKEN));
+        assert!(!fiber.take(TOKEN));
+        // SAFETY: the fiber's own reference, which its end would give up.
+        drop(unsafe { FiberRef::adopt(own) });
+    });
+}
+
+/// Two callers and a parked fiber: one of them queues it.
+#[test]
+fn loom_queued_exactly_once() {
+    explore(2, || {
+        let state = Arc::new(State::new());
+        let _ = state.begin();
+        assert!(!state.park());
+        let other = {
+            let state = state.clone();
+            thread::spawn(move || state.notify(TOKEN))
+        };
+        let (ours, theirs) = (state.notify(WOKEN), other.join().unwrap());
+        assert!(ours ^ theirs, "{ours} {theirs}");
+        assert_eq!(state.begin(), TOKEN | WOKEN);
+    });
+}

@@ -1,0 +1,257 @@
+//! Models of the worker itself: its real turns over the real shared part, with fibers that switch.
+//!
+//! Protocols: README.md of this folder, "Sleep and wake" and "Shutdown and termination detection".
+//!
+//! Left out: tokio (a worker sleeps in `loom::thread::park` instead of its reactor), and the deque and
+//! the injector's weak orderings (they are crossbeam's, std's atomics to loom). `loom_idle.rs` has a
+//! stand-in for those.
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use loom::sync::atomic::AtomicUsize;
+use loom::thread::{self, JoinHandle};
+
+use super::{Deque, Queues, Worker, bump};
+use crate::current::Context;
+use crate::driver::{BlockingPool, Driver, Turn};
+use crate::error::JoinError;
+use crate::fiber::{Blocks, FiberPtr, IdSupply, Running, TOKEN, refuse_fresh};
+use crate::loom_support::{Bell, explore, explore_within, fiber};
+use crate::sched::{Config, Shared};
+use crate::shim::Ordering;
+use crate::stack_pool::StackPool;
+
+fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
+    let config = Config {
+        workers,
+        stack_size: 64 * 1024,
+        guard_size: 4096,
+        thread_name: String::new(),
+        tokio: None,
+        event_interval: 61,
+        max_blocking_threads: 1,
+    };
+    Shared::new(config, BlockingPool::new(1).unwrap()).unwrap()
+}
+
+/// What `worker::main` makes. The thread-local context stays empty: to loom all threads are one.
+fn worker(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> Worker {
+    Worker {
+        index,
+        queues: Queues::new(deque, index),
+        context: Context {
+            fiber: Cell::new(None),
+            cancel_deferred: Cell::new(false),
+            blocks: Blocks::new(),
+            reactor: Driver::new(None, 1).unwrap().reactor(),
+            runtime: Arc::as_ptr(shared).cast(),
+            worker: std::ptr::null(),
+        },
+        bound: RefCell::new(Vec::new()),
+        stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
+        ids: IdSupply::default(),
+        in_turn: Cell::new(false),
+        turn_asked: Cell::new(false),
+        searching: Cell::new(false),
+        draining: Cell::new(false),
+        shared: Arc::clone(shared),
+    }
+}
+
+/// Runs a worker until it exits, as `Driver::drive` does. After each turn it calls `task`, on its own
+/// stack: what an async task or a waker does there.
+fn start_with(
+    shared: &Arc<Shared>,
+    index: usize,
+    deque: Deque<FiberPtr>,
+    task: impl Fn(&Worker) + Send + 'static,
+) -> JoinHandle<()> {
+    let shared = Arc::clone(shared);
+    let run = move || {
+        let worker = worker(&shared, index, deque);
+        let bell = Bell::new();
+        loop {
+            let turn = worker.turn(&bell);
+            if turn == Turn::Exit {
+                break;
+            }
+            task(&worker);
+            if turn == Turn::Sleep {
+                thread::park();
+            }
+        }
+        assert!(worker.queues.is_empty(), "an exit leaves a fiber behind");
+        assert!(worker.bound.borrow().is_empty(), "or on its stack");
+    };
+    // Words. A worker's turn needs more than loom's default.
+    let builder = thread::Builder::new().stack_size(0x4000);
+    builder.spawn(run).unwrap()
+}
+
+fn start(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> JoinHandle<()> {
+    start_with(shared, index, deque, |_| ())
+}
+
+fn start_all(shared: &Arc<Shared>, deques: Vec<Deque<FiberPtr>>) -> Vec<JoinHandle<()>> {
+    let start = |(index, deque)| start(shared, index, deque);
+    deques.into_iter().enumerate().map(start).collect()
+}
+
+/// Closes the runtime, and waits for its workers.
+fn end(shared: &Shared, workers: Vec<JoinHandle<()>>) {
+    shared.close(Instant::now());
+    for worker in workers {
+        worker.join().unwrap();
+    }
+}
+
+/// A fiber spawned from outside is run, whatever its worker does meanwhile.
+#[test]
+fn loom_worker_spawn_against_sleep() {
+    explore(1000, || {
+        let (shared, deques) = runtime(1);
+        let workers = start_all(&shared, deques);
+        let (own, handle) = fiber(shared.clone(), || ());
+        shared.spawn(own);
+        while !handle.is_done() {
+            thread::yield_now();
+        }
+        end(&shared, workers);
+        assert_eq!(shared.live(), 0);
+    });
+}
+
+/// A fiber that parks, on a stack of its own, and a wake from another thread.
+#[test]
+fn loom_worker_wake_against_park() {
+    explore(1000, || {
+        let (shared, deques) = runtime(1);
+        let workers = start_all(&shared, deques);
+        let me = Arc::new(Mutex::new(None));
+        let (own, handle) = fiber(shared.clone(), {
+            let me = Arc::clone(&me);
+            move || {
+                let me = me.lock().unwrap().unwrap();
+                // SAFETY: on the fiber's own stack.
+                let running = unsafe { Running::new(me) };
+                while !running.header().take(TOKEN) {
+                    running.park();
+                }
+            }
+        });
+        *me.lock().unwrap() = Some(own);
+        shared.spawn(own);
+        handle.wake(TOKEN);
+        while !handle.is_done() {
+            thread::yield_now();
+        }
+        end(&shared, workers);
+        assert_eq!(shared.live(), 0);
+    });
+}
+
+/// A spawn from outside while the runtime closes: the fiber is refused, or the workers wait for it.
+#[test]
+fn loom_worker_spawn_against_close() {
+    explore(1000, || {
+        let (shared, deques) = runtime(1);
+        let workers = start_all(&shared, deques);
+        let spawner = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (own, handle) = fiber(shared.clone(), || ());
+                shared.spawn(own);
+                handle
+            })
+        };
+        end(&shared, workers);
+        assert!(spawner.join().unwrap().is_done());
+        assert_eq!(shared.live(), 0);
+    });
+}
+
+/// Two workers that end their last fibers at the same time: one of them says that all is over.
+#[test]
+fn loom_worker_two_last_fibers() {
+    explore_within(2, 1000, || {
+        let (shared, deques) = runtime(2);
+        let (first, first_handle) = fiber(shared.clone(), || ());
+        let (second, second_handle) = fiber(shared.clone(), || ());
+        shared.spawn(first);
+        shared.spawn(second);
+        let workers = start_all(&shared, deques);
+        end(&shared, workers);
+        assert!(first_handle.is_done() && second_handle.is_done());
+        assert_eq!(shared.live(), 0);
+    });
+}
+
+/// Work that anybody may take does not wait behind a fiber that hogs its worker.
+#[test]
+fn loom_worker_second_worker_helps() {
+    explore_within(2, 1000, || {
+        let (shared, deques) = runtime(2);
+        let workers = start_all(&shared, deques);
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let handles = [(); 2].map(|()| {
+            let (own, handle) = fiber(shared.clone(), {
+                let (shared, arrived) = (Arc::clone(&shared), Arc::clone(&arrived));
+                move || {
+                    if arrived.fetch_add(1, Ordering::AcqRel) == 1 {
+                        shared
+                            .workers
+                            .iter()
+                            .for_each(|worker| worker.wake_reactor());
+                        shared.close(Instant::now());
+                    }
+                    // Blocks the worker, as no fiber should.
+                    while arrived.load(Ordering::Acquire) < 2 {
+                        thread::park();
+                    }
+                }
+            });
+            shared.spawn(own);
+            handle
+        });
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        assert!(handles.iter().all(|handle| handle.is_done()));
+        assert_eq!(shared.live(), 0);
+    });
+}
+
+/// An async task of a worker's, which is no fiber, spawns while the runtime closes.
+#[test]
+fn loom_worker_task_spawns_against_close() {
+    explore(1000, || {
+        let (shared, mut deques) = runtime(2);
+        let spawned = Arc::new(Mutex::new(None));
+        let helper = start(&shared, 1, deques.pop().unwrap());
+        // What `Shared::spawn` does on a worker.
+        let by_task = Arc::clone(&spawned);
+        let spawner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {
+            let mut spawned = by_task.lock().unwrap();
+            if spawned.is_some() {
+                return;
+            }
+            let (fiber, handle) = fiber(worker.shared.clone(), || ());
+            *spawned = Some(handle);
+            drop(spawned);
+            if worker.shared.shutdown.is_closed() {
+                // SAFETY: nobody else knows the fiber yet.
+                return unsafe { refuse_fresh(fiber, JoinError::cancelled) };
+            }
+            bump(&worker.remote().count.spawned);
+            worker.push_fresh(fiber);
+            worker.shared.wake_searcher();
+        });
+        end(&shared, vec![helper, spawner]);
+        if let Some(handle) = &*spawned.lock().unwrap() {
+            assert!(handle.is_done());
+        }
+        assert_eq!(shared.live(), 0);
+    });
+}
