@@ -91,6 +91,7 @@ fn on_fiber<F: Future>(running: Running, future: Pin<&mut F>) -> F::Output {
             self.0.set(self.0.get() - 1);
         }
     }
+    running.pace();
     let depth = &running.header().depth;
     let outermost = depth.get() == 0;
     depth.set(depth.get() + 1);

@@ -99,8 +99,20 @@ impl Handle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        self.spawn_at(Location::caller(), f)
+    }
+
+    pub(crate) fn spawn_at<F, T>(
+        &self,
+        spawned_at: &'static Location<'static>,
+        f: F,
+    ) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
         // SAFETY: nothing is borrowed, and both types are Send (S2).
-        let fiber = unsafe { self.spawn_unchecked(Location::caller(), None, f) };
+        let fiber = unsafe { self.spawn_unchecked(spawned_at, None, f) };
         // SAFETY: made just now with result type `T`.
         unsafe { JoinHandle::new(fiber) }
     }

@@ -134,6 +134,8 @@ impl<T> RawJoin<T> {
                     running.ptr() != self.fiber.record().ptr(),
                     "a fiber cannot join itself"
                 );
+                // Also when there is nothing to wait for: a loop of joins meets its cancellation.
+                running.unwind_if_cancelled();
                 // SAFETY: the waker is used in this frame only, and clones count.
                 let waker = unsafe { waker::borrowed_plain(running) };
                 loop {

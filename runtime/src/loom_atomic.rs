@@ -51,3 +51,17 @@ impl Deref for AtomicU64 {
         &self.0
     }
 }
+
+/// loom's mutex with the signature of `parking_lot`'s.
+#[derive(Debug)]
+pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Mutex<T> {
+        Mutex(loom::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+        self.0.lock().expect("nothing panics under the lock")
+    }
+}

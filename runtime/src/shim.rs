@@ -1,5 +1,5 @@
-//! The one door to atomics and to the stealing queues: std's and crossbeam's, or loom's and stand-ins
-//! under `--cfg sisal_loom`.
+//! The one door to atomics, to the lock of the idle protocol and to the stealing queues: std's,
+//! parking_lot's and crossbeam's, or loom's and stand-ins under `--cfg sisal_loom`.
 //!
 //! (The cfg is our own because tokio gives `--cfg loom` a meaning of its own.)
 
@@ -11,11 +11,14 @@ pub(crate) use std::sync::atomic::{
 #[cfg(not(sisal_loom))]
 pub(crate) use crossbeam_deque as deque;
 
+#[cfg(not(sisal_loom))]
+pub(crate) use parking_lot::Mutex;
+
 #[cfg(sisal_loom)]
 pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 
 #[cfg(sisal_loom)]
-pub(crate) use atomic::{AtomicBool, AtomicU64};
+pub(crate) use atomic::{AtomicBool, AtomicU64, Mutex};
 
 #[cfg(sisal_loom)]
 #[path = "loom_atomic.rs"]

@@ -31,7 +31,8 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    Handle::with_current_or_default(|handle| handle.spawn(f))
+    let place = Location::caller();
+    Handle::with_current_or_default(|handle| handle.spawn_at(place, f))
 }
 
 /// The calling fiber; on a plain thread, a stand-in for the thread.

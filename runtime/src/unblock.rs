@@ -48,10 +48,13 @@ where
     let finish = Finish(Arc::clone(&done));
     let out = &mut result;
     let job = (f, finish);
+    // In `f` tokio's current runtime is the caller's, which somebody drives.
+    let tokio = tokio::runtime::Handle::current();
     let closure: Box<dyn FnOnce() + Send + '_> = Box::new(move || {
         // Locals are dropped last to first, so `finish` outlives the closure and what it holds.
         let (f, finish) = job;
         let _finish = finish;
+        let _entered = tokio.enter();
         *out = Some(catch_unwind(AssertUnwindSafe(f)));
     });
     // SAFETY: what the closure borrows lives until `done`, which is set after the closure's last

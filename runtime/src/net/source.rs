@@ -15,12 +15,8 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 use crate::block_on::block_on_until;
 use crate::current::{self, ThreadState};
-use crate::fiber::Running;
 use crate::shim::{AtomicBool, Ordering};
 use crate::time::timer;
-
-/// So many operations that are ready at once, then the fiber yields: as tokio's budget.
-const READY_OPS: u32 = 128;
 
 /// One of std's sockets, in non-blocking mode, and its registrations.
 ///
@@ -109,7 +105,7 @@ impl<S: AsFd> Source<S> {
     ) -> io::Result<R> {
         let mut deadline = Deadline::new(timeout);
         match current::state() {
-            ThreadState::Fiber(running) => self.on_fiber(running, interest, deadline, attempt),
+            ThreadState::Fiber(_) => self.on_fiber(interest, deadline, attempt),
             ThreadState::Plain => {
                 let fd = self.socket.as_fd();
                 loop {
@@ -131,7 +127,6 @@ impl<S: AsFd> Source<S> {
     #[track_caller]
     fn on_fiber<R>(
         &self,
-        running: Running,
         interest: Interest,
         mut deadline: Deadline,
         mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), Errno>,
@@ -142,8 +137,6 @@ impl<S: AsFd> Source<S> {
             false => interest,
         };
         loop {
-            // Each time: an error queue that nobody reads makes epoll say ready for ever.
-            pace(running);
             let registration = self.registration()?;
             let Some(mut ready) = ready(&registration, interest, deadline.get())? else {
                 self.outlive(&registration);
@@ -247,16 +240,6 @@ fn ready(
         Ok(Err(_)) => Ok(None),
         Err(_) => Err(Errno::AGAIN.into()),
     }
-}
-
-/// A fiber whose operations are always ready yields now and then: timers, I/O and other fibers of
-/// its worker go on. These operations do not spend tokio's budget.
-fn pace(running: Running) {
-    let ready_ops = &running.header().ready_ops;
-    if ready_ops.get() >= READY_OPS {
-        running.yield_now();
-    }
-    ready_ops.set(ready_ops.get() + 1);
 }
 
 /// The end of an operation's wait, computed only if it has one.

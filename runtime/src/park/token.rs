@@ -35,6 +35,7 @@ use crate::time::timer;
 pub fn park() {
     match current::state() {
         ThreadState::Fiber(running) => {
+            running.pace();
             while !running.header().take(TOKEN) {
                 running.park();
             }
@@ -57,6 +58,7 @@ pub fn park() {
 pub fn park_timeout(timeout: Duration) {
     match current::state() {
         ThreadState::Fiber(running) => {
+            running.pace();
             let header = running.header();
             if header.take(TOKEN) {
                 return;

@@ -1,44 +1,55 @@
 //! Who sleeps, who searches: at most one sleeper is woken for a push, and none while one searches.
 //!
+//! Changes are made under a lock, so that who ends a sleep, and whether the sleeper is a searcher
+//! from then on, is one step. It is taken once for a sleep and once for its end; a push that finds
+//! nobody asleep, or somebody searching, takes no lock.
+//!
 //! The protocol and why it loses no wake: README.md of this folder, "Sleep and wake".
 
-use crate::shim::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::shim::{AtomicBool, AtomicUsize, Mutex, Ordering, fence};
 
-/// Counts over all workers of a runtime.
+/// Counts over all workers of a runtime. Written under the lock, read without as hints that the
+/// fences make good.
 pub(super) struct Idle {
     sleepers: AtomicUsize,
     searchers: AtomicUsize,
+    lock: Mutex<()>,
 }
 
-/// One worker's part: set by the worker when it goes to sleep, cleared by the one who ends that.
+/// One worker's part. Written under the lock.
 pub(super) struct SleepFlag {
+    /// Set by the worker when it goes to sleep, cleared by the one who ends that.
     asleep: AtomicBool,
-    /// How many times wakers counted this worker as a searcher. More than one if a waker was slow
-    /// and the worker has slept again meanwhile.
-    sent_to_search: AtomicUsize,
+    /// Whoever ended its sleep counted it as a searcher.
+    sent_to_search: AtomicBool,
 }
 
 impl SleepFlag {
     pub(super) fn new() -> SleepFlag {
         SleepFlag {
             asleep: AtomicBool::new(false),
-            sent_to_search: AtomicUsize::new(0),
+            sent_to_search: AtomicBool::new(false),
         }
     }
 }
 
+// All accesses are Relaxed: the lock orders the writes, the two fences order them against pushes.
 impl Idle {
     pub(super) fn new() -> Idle {
         Idle {
             sleepers: AtomicUsize::new(0),
             searchers: AtomicUsize::new(0),
+            lock: Mutex::new(()),
         }
     }
 
     /// Worker: about to sleep. It looks at every queue once more after this call.
     pub(super) fn announce(&self, flag: &SleepFlag) {
-        flag.asleep.store(true, Ordering::Relaxed);
-        self.sleepers.fetch_add(1, Ordering::Relaxed);
+        {
+            let _locked = self.lock.lock();
+            flag.asleep.store(true, Ordering::Relaxed);
+            self.sleepers.fetch_add(1, Ordering::Relaxed);
+        }
         // SeqCst pairs with `inbox::published`: either the pusher sees the flag, or the look that
         // follows sees the push.
         fence(Ordering::SeqCst);
@@ -48,13 +59,20 @@ impl Idle {
     /// (unless it is the sleeper itself).
     #[must_use]
     pub(super) fn end_sleep(&self, flag: &SleepFlag) -> bool {
-        // Relaxed: the pusher's fence came before; the flag carries no data.
-        let ended =
-            flag.asleep.load(Ordering::Relaxed) && flag.asleep.swap(false, Ordering::Relaxed);
-        if ended {
+        if !flag.asleep.load(Ordering::Relaxed) {
+            return false;
+        }
+        let _locked = self.lock.lock();
+        self.end_sleep_locked(flag)
+    }
+
+    fn end_sleep_locked(&self, flag: &SleepFlag) -> bool {
+        let asleep = flag.asleep.load(Ordering::Relaxed);
+        if asleep {
+            flag.asleep.store(false, Ordering::Relaxed);
             self.sleepers.fetch_sub(1, Ordering::Relaxed);
         }
-        ended
+        asleep
     }
 
     /// A hint.
@@ -67,28 +85,29 @@ impl Idle {
         &self,
         mut workers: impl Iterator<Item = (&'a SleepFlag, R)>,
     ) -> Option<R> {
-        if self.searchers.load(Ordering::Relaxed) > 0 || self.sleepers.load(Ordering::Relaxed) == 0
-        {
+        let needless = || {
+            self.searchers.load(Ordering::Relaxed) > 0 || self.sleepers.load(Ordering::Relaxed) == 0
+        };
+        if needless() {
             return None;
         }
-        let (flag, worker) = workers.find(|(flag, _)| self.end_sleep(flag))?;
+        let _locked = self.lock.lock();
+        if needless() {
+            return None;
+        }
+        let (flag, worker) = workers.find(|(flag, _)| self.end_sleep_locked(flag))?;
         self.searchers.fetch_add(1, Ordering::Relaxed);
-        // Release pairs with the Acquire of `was_sent_to_search`: it gives back what was counted.
-        flag.sent_to_search.fetch_add(1, Ordering::Release);
+        flag.sent_to_search.store(true, Ordering::Relaxed);
         Some(worker)
     }
 
-    /// Worker, awake: whether it is a searcher, which it is once however often it was counted.
-    pub(super) fn was_sent_to_search(&self, flag: &SleepFlag, searching: bool) -> bool {
-        if flag.sent_to_search.load(Ordering::Relaxed) == 0 {
-            return searching;
-        }
-        // Acquire pairs with `pick_sleeper`.
-        let counted = flag.sent_to_search.swap(0, Ordering::Acquire) + usize::from(searching);
-        if counted > 1 {
-            self.searchers.fetch_sub(counted - 1, Ordering::Relaxed);
-        }
-        counted > 0
+    /// Worker, awake after a sleep: ends it if nobody did. Whether it is a searcher now.
+    pub(super) fn wake_up(&self, flag: &SleepFlag) -> bool {
+        let _locked = self.lock.lock();
+        self.end_sleep_locked(flag);
+        let searching = flag.sent_to_search.load(Ordering::Relaxed);
+        flag.sent_to_search.store(false, Ordering::Relaxed);
+        searching
     }
 
     /// Worker: wants to search. False: enough others do.

@@ -145,6 +145,8 @@ impl Shared {
             // SAFETY: nobody else knows the fiber yet.
             unsafe { refuse_fresh(fiber, JoinError::cancelled) };
             bump(&count.ended);
+            // The spawner's turn comes too; it may be in a loop that only this tells to end.
+            worker.cancel_running();
             return self.wake_all();
         }
         if self.workers.len() == 1 {

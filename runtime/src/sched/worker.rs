@@ -35,6 +35,8 @@ pub(super) struct Worker {
     turn_asked: Cell<bool>,
     searching: Cell<bool>,
     first_turn: Cell<bool>,
+    /// The sleep that was announced has not been ended by this worker yet.
+    slept: Cell<bool>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
 }
@@ -89,6 +91,7 @@ pub(crate) fn main(
         turn_asked: Cell::new(false),
         searching: Cell::new(false),
         first_turn: Cell::new(true),
+        slept: Cell::new(false),
         draining: Cell::new(false),
         shared,
     });
@@ -128,11 +131,9 @@ impl Worker {
         if self.first_turn.replace(false) {
             *remote.reactor.lock() = Some(reactor.clone());
         }
-        let idle = &self.shared.idle;
-        // Who ended the sleep, this worker or its waker, does not matter here.
-        let _ = idle.end_sleep(&remote.sleep);
-        let searching = idle.was_sent_to_search(&remote.sleep, self.searching.get());
-        self.searching.set(searching);
+        if self.slept.replace(false) {
+            self.searching.set(self.shared.idle.wake_up(&remote.sleep));
+        }
         // What is fresh in there becomes stealable before this worker is busy.
         self.queues.empty_inbox(&self.shared, self.index);
     }
@@ -208,9 +209,7 @@ impl Worker {
     /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
     fn fall_asleep(&self) -> bool {
         let (shared, remote) = (&*self.shared, self.remote());
-        if self.searching.replace(false) {
-            let _ = shared.idle.end_search();
-        }
+        let last_searcher = self.searching.replace(false) && shared.idle.end_search();
         shared.idle.announce(&remote.sleep);
         let work = !remote.inbox.is_empty()
             || !self.queues.is_empty()
@@ -218,12 +217,14 @@ impl Worker {
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
+            self.slept.set(true);
             return true;
         }
-        if !shared.idle.end_sleep(&remote.sleep) {
-            // Somebody else ended it and wakes the reactor: one turn too many, no harm.
-            let searching = shared.idle.was_sent_to_search(&remote.sleep, false);
-            self.searching.set(searching);
+        // If somebody else ended it, they wake the reactor: one turn too many, no harm.
+        self.searching.set(shared.idle.wake_up(&remote.sleep));
+        if last_searcher {
+            // Whoever pushed that work relied on this searcher, who may now be busy with part of it.
+            shared.wake_searcher();
         }
         false
     }
@@ -321,6 +322,14 @@ impl Worker {
     /// Whether the caller is on the stack of one of this worker's fibers.
     pub(super) fn is_on_fiber(&self) -> bool {
         self.context.fiber.get().is_some()
+    }
+
+    /// Asks the running fiber, if any, to unwind at its next suspension.
+    pub(super) fn cancel_running(&self) {
+        if let Some(fiber) = self.context.fiber.get() {
+            // SAFETY: a running fiber is live. It is in no queue, and needs none.
+            let _ = unsafe { fiber.header() }.cancel();
+        }
     }
 
     /// A spawn of this worker's.
