@@ -1,0 +1,38 @@
+# shellcheck shell=bash
+# What the scripts of the gate share. Sourced, with the repository's root as the current folder.
+
+# Tests that have to run, at the least: a script that ran fewer has lost some.
+# Raise a floor when tests are added; lower it only with a reason in the commit.
+export FLOOR_WORKSPACE=430
+export FLOOR_LOOM=10
+
+export begun=$SECONDS
+
+# step NAME COMMAND...: runs a command, and says what it was and how long it took.
+step() {
+    local name=$1 since=$SECONDS
+    shift
+    echo "== $name"
+    "$@"
+    echo "== $name: $((SECONDS - since)) s"
+}
+
+# count_tests LOG FLOOR WHAT: the tests that a cargo test run in LOG passed; fails below the floor.
+count_tests() {
+    local ran
+    ran=$(sed -nE 's/^test result: .* ([0-9]+) passed; .*/\1/p' "$1" | awk '{ n += $1 } END { print n + 0 }')
+    echo "$3: $ran tests ran"
+    if [ "$ran" -lt "$2" ]; then
+        echo "$3: fewer than $2 tests ran" >&2
+        return 1
+    fi
+}
+
+# have PROGRAM PACKAGE: whether a program is there, or can be installed now.
+have() {
+    command -v "$1" >/dev/null && return
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        { apt-get update -qq && apt-get install -y -qq "$2"; } >/dev/null 2>&1 || true
+    fi
+    command -v "$1" >/dev/null
+}
