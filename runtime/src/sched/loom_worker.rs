@@ -6,22 +6,20 @@
 //! the injector's weak orderings (they are crossbeam's, std's atomics to loom). `loom_idle.rs` has a
 //! stand-in for those.
 
-use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use loom::sync::atomic::AtomicUsize;
 use loom::thread::{self, JoinHandle};
 
-use super::{Deque, Queues, Worker, bump};
-use crate::current::Context;
+use super::{Deque, Worker, bump};
+
 use crate::driver::{BlockingPool, Driver, Turn};
 use crate::error::JoinError;
-use crate::fiber::{Blocks, FiberPtr, IdSupply, Running, TOKEN, refuse_fresh};
+use crate::fiber::{FiberPtr, Running, TOKEN, refuse_fresh};
 use crate::loom_support::{Bell, explore, explore_within, fiber};
 use crate::sched::{Config, Shared};
 use crate::shim::Ordering;
-use crate::stack_pool::StackPool;
 
 fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
     let config = Config {
@@ -36,28 +34,10 @@ fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
     Shared::new(config, BlockingPool::new(1).unwrap()).unwrap()
 }
 
-/// What `worker::main` makes. The thread-local context stays empty: to loom all threads are one.
+/// As `worker::main` makes it. The thread-local context stays empty: to loom all threads are one.
 fn worker(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> Worker {
-    Worker {
-        index,
-        queues: Queues::new(deque, index),
-        context: Context {
-            fiber: Cell::new(None),
-            cancel_deferred: Cell::new(false),
-            blocks: Blocks::new(),
-            reactor: Driver::new(None, 1).unwrap().reactor(),
-            runtime: Arc::as_ptr(shared).cast(),
-            worker: std::ptr::null(),
-        },
-        bound: RefCell::new(Vec::new()),
-        stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
-        ids: IdSupply::default(),
-        in_turn: Cell::new(false),
-        turn_asked: Cell::new(false),
-        searching: Cell::new(false),
-        draining: Cell::new(false),
-        shared: Arc::clone(shared),
-    }
+    let reactor = Driver::new(None, 1).unwrap().reactor();
+    Worker::new(Arc::clone(shared), index, deque, reactor)
 }
 
 /// Runs a worker until it exits, as `Driver::drive` does. After each turn it calls `task`, on its own

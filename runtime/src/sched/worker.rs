@@ -9,7 +9,7 @@ use std::task::Waker;
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
 use crate::current::{self, Context};
-use crate::driver::{Driver, Turn, has_budget_remaining};
+use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
 use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply};
 use crate::shim::Ordering;
@@ -73,28 +73,7 @@ pub(crate) fn main(
         }
     };
     let bomb = AbortOnUnwind;
-    let mut worker = Box::new(Worker {
-        index,
-        queues: Queues::new(deque, index),
-        context: Context {
-            fiber: Cell::new(None),
-            cancel_deferred: Cell::new(false),
-            blocks: Blocks::new(),
-            reactor: driver.reactor(),
-            runtime: Arc::as_ptr(&shared).cast(),
-            worker: std::ptr::null(),
-        },
-        bound: RefCell::new(Vec::new()),
-        stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
-        ids: IdSupply::default(),
-        in_turn: Cell::new(false),
-        turn_asked: Cell::new(false),
-        searching: Cell::new(false),
-        first_turn: Cell::new(true),
-        slept: Cell::new(false),
-        draining: Cell::new(false),
-        shared,
-    });
+    let mut worker = Box::new(Worker::new(shared, index, deque, driver.reactor()));
     worker.context.worker = std::ptr::from_ref(&*worker).cast();
     let worker = &*worker;
     let _ = started.send(Ok(()));
@@ -111,6 +90,32 @@ pub(crate) fn main(
 }
 
 impl Worker {
+    /// Its context does not know it yet.
+    fn new(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, reactor: Reactor) -> Worker {
+        Worker {
+            index,
+            queues: Queues::new(deque, index),
+            context: Context {
+                fiber: Cell::new(None),
+                cancel_deferred: Cell::new(false),
+                blocks: Blocks::new(),
+                reactor,
+                runtime: Arc::as_ptr(&shared).cast(),
+                worker: std::ptr::null(),
+            },
+            bound: RefCell::new(Vec::new()),
+            stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
+            ids: IdSupply::default(),
+            in_turn: Cell::new(false),
+            turn_asked: Cell::new(false),
+            searching: Cell::new(false),
+            first_turn: Cell::new(true),
+            slept: Cell::new(false),
+            draining: Cell::new(false),
+            shared,
+        }
+    }
+
     fn remote(&self) -> &Remote {
         &self.shared.workers[self.index]
     }

@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Breaks each step of the lock-free protocols in a copy of the tree: some loom model must fail.
+
+By hand, or at night: a mutant takes some ten seconds. `loom-mutants.py [text]` runs those whose line has the text.
+A mutant is a file, a text in it that occurs once after `anchor`, and what to put in its place.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPY = ROOT / "target" / "mutants" / "tree"
+TARGET = ROOT / "target" / "mutants" / "build"
+SECONDS = 180
+SRC = "runtime/src/"
+
+# (file, anchor, text, replacement)
+MUTANTS = [
+    # State word
+    ("fiber/state.rs", "fn notify", "Ordering::AcqRel", "Ordering::Acquire"),
+    ("fiber/state.rs", "fn notify", "Ordering::AcqRel", "Ordering::Release"),
+    ("fiber/state.rs", "fn notify", "before & (PARKED | NOTIFIED | SCAN) == PARKED", "before & PARKED != 0"),
+    ("fiber/state.rs", "fn begin", "self.0.fetch_and(", "load_store(&self.0,"),
+    ("fiber/state.rs", "fn begin", "Ordering::AcqRel", "Ordering::Release"),
+    ("fiber/state.rs", "fn park", "self.0.fetch_or(PARKED, Ordering::AcqRel)",
+     "{ let w = self.0.load(Ordering::Acquire); self.0.store(w | PARKED, Ordering::Release); w }"),
+    ("fiber/state.rs", "fn park", "Ordering::AcqRel", "Ordering::Acquire"),
+    ("fiber/state.rs", "fn take", "Ordering::AcqRel", "Ordering::Release"),
+    ("fiber/state.rs", "fn take", "self.0.fetch_and(!(reason | NOTIFIED), Ordering::AcqRel)",
+     "{ let w = self.0.load(Ordering::Acquire); self.0.store(w & !(reason | NOTIFIED), Ordering::Release); w }"),
+    ("fiber/record.rs", "fn take", "self.state.take(reason) | (pending & reason != 0)",
+     "(pending & reason != 0) || self.state.take(reason)"),
+    ("fiber/record.rs", "fn take", "self.state.take(reason) | (pending & reason != 0)", "self.state.take(reason)"),
+    # Join cell
+    ("fiber/state.rs", "fn finish", "Ordering::AcqRel", "Ordering::Acquire"),
+    ("fiber/state.rs", "fn finish", "Ordering::AcqRel", "Ordering::Release"),
+    ("fiber/state.rs", "fn is_done", "Ordering::Acquire", "Ordering::Relaxed"),
+    ("fiber/state.rs", "fn drop_handle", "Ordering::AcqRel", "Ordering::Release"),
+    ("fiber/state.rs", "fn claim_waker", "Ordering::AcqRel", "Ordering::Release"),
+    ("fiber/state.rs", "fn claim_waker", "self.0.fetch_and(!JOIN_WAKER, Ordering::AcqRel) & DONE == 0",
+     "!self.is_done()"),
+    ("fiber/state.rs", "fn publish_waker", "Ordering::AcqRel", "Ordering::Acquire"),
+    ("fiber/state.rs", "fn publish_waker", "self.0.fetch_or(JOIN_WAKER, Ordering::AcqRel) & DONE == 0",
+     "{ self.0.fetch_or(JOIN_WAKER, Ordering::AcqRel); true }"),
+    ("fiber/outcome.rs", "fn watch", "*slot = None;", ""),
+    ("fiber/body.rs", "unsafe fn end<", "before & HANDLE == 0", "false"),
+    ("fiber/body.rs", "unsafe fn end<", "before & JOIN_WAKER != 0", "false"),
+    ("fiber/record.rs", "impl Drop for FiberRef", "Ordering::Acquire", "Ordering::Relaxed"),
+    ("fiber/record.rs", "impl Drop for FiberRef", "Ordering::AcqRel", "Ordering::Acquire"),
+    ("fiber/record.rs", "impl Drop for FiberRef", "Ordering::AcqRel", "Ordering::Release"),
+    # Inbox
+    ("sched/inbox.rs", "fn push", "Ordering::Release, Ordering::Relaxed", "Ordering::Relaxed, Ordering::Relaxed"),
+    ("sched/inbox.rs", "fn take", "Ordering::Acquire", "Ordering::Relaxed"),
+    ("sched/inbox.rs", "fn take", "each(fiber);\n            oldest = next;",
+     "each(fiber);\n            let _ = next;\n            oldest = unsafe { (*oldest).next.load(Ordering::Relaxed) };"),
+    ("sched/inbox.rs", "fn push", "Err(now) => head = now,",
+     "Err(now) => { self.head.store(raw, Ordering::Release); let _ = now; return }"),
+    # Sleep and wake
+    ("sched/inbox.rs", "fn published", "fence(Ordering::SeqCst);", ""),
+    ("sched/idle.rs", "fn announce", "fence(Ordering::SeqCst);", ""),
+    ("sched/idle.rs", "fn announce", "fence(Ordering::SeqCst);", "fence(Ordering::AcqRel);"),
+    ("sched/idle.rs", "fn end_search", "fence(Ordering::SeqCst);", ""),
+    ("sched/idle.rs", "fn end_search", "Ordering::AcqRel", "Ordering::Relaxed"),
+    ("sched/idle.rs", "fn wake_up", "before => before == SENT", "_ => false"),
+    ("sched/idle.rs", "fn pick_sleeper", "flag.end(SENT)", "flag.end(AWAKE)"),
+    ("sched/idle.rs", "fn searchers", "self.searchers.load(Ordering::Relaxed) as isize",
+     "(self.searchers.load(Ordering::Relaxed) as isize).abs()"),
+    ("sched/worker.rs", "fn stop_searching", "self.shared.wake_searcher();", ""),
+    ("sched/worker.rs", "fn fall_asleep", "shared.idle.search_on();", ""),
+    ("sched/worker.rs", "fn fall_asleep", "self.searching.set(stealable || sent);", "self.searching.set(sent);"),
+    ("sched/worker.rs", "fn fall_asleep", "!remote.inbox.is_empty()", "false"),
+    ("sched/worker.rs", "fn fall_asleep", "let stealable = shared.has_stealable();", "let stealable = false;"),
+    ("sched/worker.rs", "fn fall_asleep", "shared.shutdown.is_closed() != self.draining.get()", "false"),
+    ("sched/worker.rs", "fn fall_asleep", "(self.draining.get() && shared.live() == 0)", "false"),
+    ("sched/worker.rs", "AfterSwitch::Park)", "unsafe { fiber.header() }.park()",
+     "{ let _ = unsafe { fiber.header() }.park(); false }"),
+    ("sched/shared.rs", "fn send", "if self.idle.end_sleep(&remote.sleep) {", "if false {"),
+    ("sched/shared.rs", "fn spawn_on", "self.wake_searcher();", ""),
+    ("sched/shared.rs", "fn spawn_outside", "self.injector.push(fiber);\n        self.wake_searcher();",
+     "self.injector.push(fiber);"),
+    # Shutdown and termination detection
+    ("sched/shared.rs", "fn bump", "Ordering::Release)", "Ordering::Relaxed)"),
+    ("sched/shared.rs", "fn live", "c.ended.load(Ordering::Acquire)", "c.ended.load(Ordering::Relaxed)"),
+    ("sched/shared.rs", "fn spawn_on", "fence(Ordering::SeqCst);", ""),
+    ("sched/shared.rs", "fn spawn_on", "return worker.ask_turn();", "return;"),
+    ("sched/shared.rs", "fn spawn_outside", "self.outside.spawned.fetch_add(1, Ordering::SeqCst)",
+     "self.outside.spawned.fetch_add(1, Ordering::Relaxed)"),
+    ("sched/shared.rs", "fn spawn_outside", "self.wake_all();", ""),
+    ("sched/shutdown.rs", "fn close", "self.wake_all();", ""),
+    ("sched/shutdown.rs", "fn drain", "fence(Ordering::SeqCst);", ""),
+    ("sched/shutdown.rs", "fn drain", "if self.shared.live() > 0 {", "if false {"),
+    ("sched/shutdown.rs", "fn drain", "self.shared.wake_all();", ""),
+]
+
+# Steps that a model cannot miss because another step gives the same order, and why they stay.
+EQUIVALENT = [
+    ("fiber/state.rs", "fn park", "Ordering::AcqRel", "Ordering::Release",
+     "`begin` acquires what the caller published, and comes before the fiber's next look"),
+    ("fiber/state.rs", "fn publish_waker", "Ordering::AcqRel", "Ordering::Release",
+     "a handle that finds the fiber done asks `is_done` or `claim_waker` before it takes the result"),
+    ("fiber/state.rs", "fn drop_handle", "Ordering::AcqRel", "Ordering::Acquire",
+     "the body does nothing with the stage that a handle may have touched before it went"),
+]
+
+LOAD_STORE = """
+fn load_store(word: &AtomicU32, keep: u32, _: Ordering) -> u32 {
+    let before = word.load(Ordering::Acquire);
+    word.store(before & keep, Ordering::Release);
+    before
+}
+"""
+
+
+def apply(mutant):
+    file, anchor, text, replacement = mutant[:4]
+    path = COPY / SRC / file
+    source = (ROOT / SRC / file).read_text()
+    start = source.find(anchor)
+    at = source.find(text, start)
+    if start < 0 or at < 0:
+        return False
+    source = source[:at] + replacement + source[at + len(text):]
+    if "load_store(" in replacement:
+        source += LOAD_STORE
+    path.write_text(source)
+    return True
+
+
+def restore(mutant):
+    shutil.copy(ROOT / SRC / mutant[0], COPY / SRC / mutant[0])
+
+
+def models_fail():
+    """None if all pass, else which failed first."""
+    env = dict(os.environ, CARGO_TARGET_DIR=str(TARGET), RUST_BACKTRACE="0")
+    env["RUSTFLAGS"] = "--cfg sisal_loom -A warnings"
+    test = ["cargo", "test", "--offline", "-q", "-p", "sisal", "--lib", "--release"]
+    build = subprocess.run([*test, "--no-run"], cwd=COPY, env=env, capture_output=True, text=True)
+    if build.returncode != 0:
+        return "does not build: " + build.stderr[-2000:]
+    try:
+        run = subprocess.run([*test, "loom"], cwd=COPY, env=env, capture_output=True, text=True,
+                             timeout=SECONDS, errors="replace")
+    except subprocess.TimeoutExpired:
+        return "a model does not end"
+    if run.returncode == 0:
+        return None
+    failed = [line.split("'")[1].split("::")[-1] for line in run.stderr.splitlines() + run.stdout.splitlines()
+              if line.startswith("thread '") and "loom_" in line]
+    return " ".join(dict.fromkeys(failed)) or "a model aborted"
+
+
+def main():
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    shutil.rmtree(COPY, ignore_errors=True)
+    ignored = shutil.ignore_patterns("target", ".git")
+    shutil.copytree(ROOT, COPY, ignore=ignored)
+    survived = unknown = caught = 0
+    for mutant in MUTANTS + EQUIVALENT:
+        expected = len(mutant) == 4
+        name = f"{mutant[0]}: {mutant[1]}: {' '.join(mutant[2].split())} -> {' '.join(mutant[3].split()) or 'nothing'}"
+        if wanted not in name:
+            continue
+        if not apply(mutant):
+            print(f"NOT FOUND  {name}", flush=True)
+            unknown += 1
+            continue
+        failed = models_fail()
+        restore(mutant)
+        if failed and failed.startswith("does not build"):
+            print(f"NOT BUILT  {name}\n{failed}", flush=True)
+            unknown += 1
+        elif failed:
+            print(f"caught     {name}\n           by {failed}", flush=True)
+            caught += 1
+        elif expected:
+            print(f"SURVIVED   {name}", flush=True)
+            survived += 1
+        else:
+            print(f"equivalent {name}\n           {mutant[4]}", flush=True)
+    print(f"{caught} mutants caught, {survived} survived, {unknown} could not be made")
+    sys.exit(1 if survived or unknown or not caught else 0)
+
+
+if __name__ == "__main__":
+    main()
