@@ -11,7 +11,8 @@ use crate::arch::{self, EncodedValue, SavedRegs};
 use crate::stack::DefaultStack;
 use crate::stack::{Stack, StackPointer};
 use crate::transfer::{decode, encode};
-use crate::unwind::{self, CaughtPanic, ForcedUnwind};
+use crate::trap::CoroutineTrapHandler;
+use crate::unwind::{self, CaughtPanic, Request};
 use crate::yielder::Yielder;
 
 /// Why [`Coroutine::resume`] returned.
@@ -199,18 +200,35 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     unsafe fn switch(
         &mut self,
         sp: StackPointer,
-        input: Result<Input, ForcedUnwind>,
+        input: Result<Input, Request>,
     ) -> CoroutineResult<Yield, Result<Return, CaughtPanic>> {
         let mut input = ManuallyDrop::new(input);
+        // A panic that passes leaves it done.
+        #[cfg(feature = "asm-unwind")]
+        {
+            self.stack_ptr = None;
+        }
         // SAFETY: `sp` and the base belong together. The other side, `root` or
         // `suspend`, decodes a `Result<Input, _>` at once.
-        let (value, sp) =
-            unsafe { arch::switch_and_link(encode(&mut input), sp, self.stack.base()) };
+        let back = unsafe { arch::switch_and_link(encode(&mut input), sp, self.stack.base()) };
+        // SAFETY: this is what the switch returned.
+        unsafe { self.switched_back(back) }
+    }
+
+    /// # Safety
+    ///
+    /// The coroutine was switched to, switched back with this, and nothing
+    /// happened since.
+    #[inline]
+    unsafe fn switched_back(
+        &mut self,
+        (value, sp): (EncodedValue, Option<StackPointer>),
+    ) -> CoroutineResult<Yield, Result<Return, CaughtPanic>> {
         self.stack_ptr = sp;
         match sp {
             // SAFETY: it comes from `suspend`, which encodes a `Yield`.
             Some(_) => CoroutineResult::Yield(unsafe { decode(value) }),
-            // SAFETY: it comes from the end of `root`, which encodes this.
+            // SAFETY: it comes from `finish`, which encodes this.
             None => CoroutineResult::Return(unsafe { decode(value) }),
         }
     }
@@ -279,19 +297,56 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
 
     #[cfg(feature = "unwind")]
     fn unwind_frames(&mut self, mut sp: StackPointer) {
-        let request = ForcedUnwind(self.initial_stack_ptr);
+        let request = unwind::ForcedUnwind(self.initial_stack_ptr);
         loop {
-            // SAFETY: it has started and is suspended at `sp`.
-            match unsafe { self.switch(sp, Err(request)) } {
-                CoroutineResult::Yield(_) => {
-                    sp = self
-                        .stack_ptr
-                        .expect("a coroutine that yields is suspended");
-                }
-                CoroutineResult::Return(Ok(_)) => return,
-                CoroutineResult::Return(Err(payload)) => return unwind::finish(request, payload),
+            match self.unwind_once(sp, request) {
+                Ok(Some(suspended)) => sp = suspended,
+                Ok(None) => return,
+                Err(payload) => return unwind::finish(request, payload),
             }
         }
+    }
+
+    /// Unwinds from the suspension at `sp` to where the coroutine catches that
+    /// and suspends, or to its end.
+    #[cfg(all(feature = "unwind", not(feature = "asm-unwind")))]
+    fn unwind_once(
+        &mut self,
+        sp: StackPointer,
+        request: unwind::ForcedUnwind,
+    ) -> Result<Option<StackPointer>, unwind::Payload> {
+        // SAFETY: it has started and is suspended at `sp`.
+        match unsafe { self.switch(sp, Err(request)) } {
+            CoroutineResult::Yield(_) => Ok(self.stack_ptr),
+            CoroutineResult::Return(result) => result.map(|_| None),
+        }
+    }
+
+    #[cfg(feature = "asm-unwind")]
+    fn unwind_once(
+        &mut self,
+        sp: StackPointer,
+        request: unwind::ForcedUnwind,
+    ) -> Result<Option<StackPointer>, unwind::Payload> {
+        /// # Safety
+        ///
+        /// `request` encodes a `ForcedUnwind`.
+        unsafe extern "C-unwind" fn throw(request: EncodedValue) -> ! {
+            // SAFETY: this function's contract.
+            unwind::start(unsafe { decode(request) })
+        }
+
+        self.stack_ptr = None;
+        let base = self.stack.base();
+        let back = unwind::catch_at_parent(|| {
+            let mut request = ManuallyDrop::new(request);
+            // SAFETY: it has started and is suspended at `sp`, which belongs to
+            // the base; `throw` decodes the request at once.
+            unsafe { arch::switch_and_throw(throw, encode(&mut request), sp, base) }
+        })?;
+        // SAFETY: this is what the switch returned.
+        drop(unsafe { self.switched_back(back) });
+        Ok(self.stack_ptr)
     }
 
     #[cfg(not(feature = "unwind"))]
@@ -299,6 +354,14 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         panic!(
             "a suspended coroutine cannot be unwound: the feature `unwind` of switch-asm is off"
         );
+    }
+
+    /// What a signal handler needs to end the coroutine when it faults: see
+    /// [`trap`](crate::trap).
+    pub fn trap_handler(&self) -> CoroutineTrapHandler<Return> {
+        // SAFETY: a coroutine of this crate: its parent decodes what `finish`
+        // encodes.
+        unsafe { CoroutineTrapHandler::of_stack(&self.stack) }
     }
 
     /// Takes the stack of a coroutine that is done, for another one to use.
@@ -346,7 +409,7 @@ impl<Input, Yield, Return, S: Stack> fmt::Debug for Coroutine<Input, Yield, Retu
 /// # Safety
 ///
 /// Called by the first resume of a stack that was initialised with an `F`, with
-/// an encoded `Result<Input, ForcedUnwind>`.
+/// an encoded `Result<Input, Request>`.
 unsafe extern "C-unwind" fn root<Input, Yield, Return, F>(
     input: EncodedValue,
     parent_link: &mut StackPointer,
@@ -356,7 +419,7 @@ where
     F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,
 {
     // SAFETY: the parent encoded this and waits.
-    let input = unsafe { decode::<Result<Input, ForcedUnwind>>(input) };
+    let input = unsafe { decode::<Result<Input, Request>>(input) };
     // SAFETY: our own link; this function is never left, and the closure gets
     // the reference for a lifetime that ends with the closure.
     let yielder = unsafe { Yielder::<Input, Yield>::from_parent_link(parent_link) };
@@ -365,10 +428,25 @@ where
         let func = unsafe { func.read() };
         func(yielder, unwind::start_if_asked(input))
     });
+    // SAFETY: the closure is gone. Nothing else here has a destructor.
+    unsafe { finish(result, yielder.parent_link()) }
+}
+
+/// Ends the coroutine with `result`.
+///
+/// # Safety
+///
+/// The link is that of the coroutine that runs, whose parent waits in `switch`
+/// for a `Return` of this type, and no frame has a destructor left.
+#[inline]
+pub(crate) unsafe fn finish<Return>(
+    result: Result<Return, CaughtPanic>,
+    parent_link: *mut StackPointer,
+) -> ! {
     let mut result = ManuallyDrop::new(result);
-    // SAFETY: the closure is gone, and the result belongs to the parent, which
-    // takes it at once. Nothing else here has a destructor.
-    unsafe { arch::switch_and_reset(encode(&mut result), yielder.parent_link()) }
+    // SAFETY: the result belongs to the parent, which takes it at once; the rest
+    // is this function's contract.
+    unsafe { arch::switch_and_reset(encode(&mut result), parent_link) }
 }
 
 /// # Safety

@@ -9,7 +9,7 @@ use core::mem::ManuallyDrop;
 use crate::arch;
 use crate::stack::{STACK_ALIGNMENT, Stack, StackPointer};
 use crate::transfer::{decode, encode};
-use crate::unwind::{self, CaughtPanic, ForcedUnwind};
+use crate::unwind::{self, CaughtPanic, Request};
 
 /// Suspends the coroutine that it was given to.
 ///
@@ -71,7 +71,7 @@ impl<Input, Yield> Yielder<Input, Yield> {
         // and we are on its stack, or on one that it runs code on: `&self` does
         // not leave the thread, and is gone when the coroutine ends. The other
         // side decodes a `Yield` at once, and sends `Result<Input, _>`.
-        let input: Result<Input, ForcedUnwind> =
+        let input: Result<Input, Request> =
             unsafe { decode(arch::switch_yield(encode(&mut value), self.parent_link())) };
         unwind::start_if_asked(input)
     }

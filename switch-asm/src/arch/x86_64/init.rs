@@ -27,7 +27,7 @@ use crate::stack::{MIN_STACK_SIZE, Stack, StackPointer};
 /// - Nothing else uses `stack` until it ends or is discarded.
 /// - `obj` is gone if the stack is reused or freed before its first resume,
 ///   unless [`drop_initial_obj`] dropped it.
-/// - `func` must not unwind.
+/// - `func` must not unwind, unless the feature `asm-unwind` is on.
 #[inline]
 pub unsafe fn init_stack<T>(stack: &impl Stack, func: InitialFunc<T>, obj: T) -> StackPointer {
     let base = stack.base().get();

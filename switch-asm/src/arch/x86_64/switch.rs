@@ -14,6 +14,7 @@
 use core::arch::asm;
 use core::mem::offset_of;
 
+use super::flavour::seh;
 use super::layout::{
     PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, ParentFrame, STACK_ALIGNMENT, SuspendedFrame,
 };
@@ -51,6 +52,8 @@ pub unsafe fn switch_and_link(
     // with RSP and RBP as they were before the `call`.
     unsafe {
         asm!(
+            seh!("lea rax, [rip + 3f]"),
+            seh!("push rax"),
             "push rbx",
             // Goes to stack_init_trampoline, or to label 2 of switch_yield,
             // which push RBP below the return address.
@@ -62,12 +65,16 @@ pub unsafe fn switch_and_link(
             // The parent's rows of the trampolines count RBX as restored here,
             // so a walk that comes through this address agrees with the
             // compiler's rows for the code around this block.
+            seh!("3:"),
             "pop rbx",
+            seh!("pop rax"),
             inlateout("rdi") arg => value,
             inlateout("rsi") stack_base.get() => child_sp,
             in("rdx") sp.get(),
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("sysv64"),
+            #[cfg(feature = "asm-unwind")]
+            options(may_unwind),
         );
     }
     (value, StackPointer::new(child_sp))
@@ -123,6 +130,8 @@ pub unsafe fn switch_yield(arg: EncodedValue, parent_link: *mut StackPointer) ->
             in("rdx") parent_link,
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("sysv64"),
+            #[cfg(feature = "asm-unwind")]
+            options(may_unwind),
         );
     }
     value
@@ -163,7 +172,7 @@ pub unsafe fn switch_and_reset(arg: EncodedValue, parent_link: *mut StackPointer
 ///
 /// # Safety
 ///
-/// - `f` must not unwind.
+/// - `f` must not unwind, unless the feature `asm-unwind` is on.
 /// - `arg` is what `f` expects.
 /// - Nothing else runs on `stack` meanwhile, and nothing suspended is on it.
 #[inline]
@@ -188,6 +197,8 @@ pub unsafe fn on_stack(
             in("rsi") top,
             in("rdx") f,
             clobber_abi("sysv64"),
+            #[cfg(feature = "asm-unwind")]
+            options(may_unwind),
         );
     }
     // The stack is owned by this call; it ends here, not before.
