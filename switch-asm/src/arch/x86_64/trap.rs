@@ -9,9 +9,10 @@ use core::arch::naked_asm;
 use core::mem::offset_of;
 use core::ptr;
 
+use super::flavour::{cfi, seh};
 use super::layout::{
-    BaseFrame, PARENT_FRAME_SIZE, PARENT_RBP_FROM_CFA, PARENT_RBX_FROM_CFA, PARENT_RIP_FROM_CFA,
-    STACK_ALIGNMENT, StackWord,
+    BaseFrame, HOME_AREA, PARENT_FRAME_SIZE, PARENT_RBP_FROM_CFA, PARENT_RBX_FROM_CFA,
+    PARENT_RIP_FROM_CFA, STACK_ALIGNMENT, StackWord,
 };
 use super::trampoline::{
     CFA_EXPRESSION_LEN, DW_CFA_DEF_CFA_EXPRESSION, DW_OP_BREG6_RBP, DW_OP_DEREF, DW_OP_PLUS_UCONST,
@@ -97,23 +98,37 @@ pub unsafe fn setup_trap_trampoline<T>(
 #[unsafe(naked)]
 unsafe extern "C" fn stack_trap_trampoline() {
     naked_asm!(
-        ".cfi_startproc",
-        ".cfi_signal_frame",
         // On entry:
         //   RSP  the value, aligned; free below
         //   RDI  the value
         //   RSI  the address of the parent link
         //   RBP  the same: a frame record, as under any initial function
-        ".cfi_escape {def_cfa_expression}, {expression_len}, {breg6}, 0, {deref}, {plus_uconst}, {parent_frame}",
-        ".cfi_offset rbx, {rbx_from_cfa}",
-        ".cfi_offset rip, {rip_from_cfa}",
-        ".cfi_offset rbp, {rbp_from_cfa}",
+        cfi!(".cfi_startproc"),
+        cfi!(".cfi_signal_frame"),
+        cfi!(".cfi_escape {def_cfa_expression}, {expression_len}, {breg6}, 0, {deref}, {plus_uconst}, {parent_frame}"),
+        cfi!(".cfi_offset rbx, {rbx_from_cfa}"),
+        cfi!(".cfi_offset rip, {rip_from_cfa}"),
+        cfi!(".cfi_offset rbp, {rbp_from_cfa}"),
+        seh!(".seh_proc {this}"),
+        seh!(".seh_pushreg rbx"),
+        seh!(".seh_stackalloc {word}"),
+        seh!(".seh_pushreg rbp"),
+        seh!(".seh_savereg rsp, 0"),
+        seh!(".seh_setframe rbp, 0"),
+        seh!(".seh_endprologue"),
         // The fault may have come in the middle of a backward copy.
         "cld",
+        seh!("mov rcx, rdi"),
+        seh!("mov rdx, rsi"),
+        seh!("sub rsp, {home_area}"),
         "call [rbp + {initial_func}]",
         // Never executed: the function does not return.
         "int3",
-        ".cfi_endproc",
+        cfi!(".cfi_endproc"),
+        seh!(".seh_endproc"),
+        this = sym stack_trap_trampoline,
+        word = const size_of::<StackWord>(),
+        home_area = const HOME_AREA,
         parent_frame = const PARENT_FRAME_SIZE,
         rbx_from_cfa = const PARENT_RBX_FROM_CFA,
         rip_from_cfa = const PARENT_RIP_FROM_CFA,
