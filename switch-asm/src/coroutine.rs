@@ -128,7 +128,9 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     ///
     /// # Panics
     ///
-    /// If `func` captures more than fits on the stack.
+    /// If `func` captures more than fits on the stack, or if `stack` breaks the
+    /// promises of [`Stack`] in a way that shows.
+    #[track_caller]
     pub fn with_stack<F>(stack: S, func: F) -> Self
     where
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return + 'static,
@@ -147,13 +149,14 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     ///
     /// # Panics
     ///
-    /// If `func` captures more than fits on the stack.
+    /// As [`with_stack`](Coroutine::with_stack).
     ///
     /// # Safety
     ///
     /// All that `func`, `Input`, `Yield` and `Return` borrow outlives the
     /// coroutine. If the coroutine is forgotten, that means for ever, and the
     /// memory of the stack is never used again.
+    #[track_caller]
     pub unsafe fn with_stack_unchecked<F>(stack: S, func: F) -> Self
     where
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,

@@ -113,6 +113,7 @@ impl<'a, Input, Yield, Return, S: Stack> ScopedCoroutine<'a, Input, Yield, Retur
     ///
     /// If `func` captures more than fits on the stack, or if `stack` breaks the
     /// promises of [`Stack`] in a way that shows.
+    #[track_caller]
     pub fn with_stack<F>(stack: S, func: F) -> Self
     where
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return + 'a,

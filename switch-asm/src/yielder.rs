@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 use crate::arch;
-use crate::stack::{STACK_ALIGNMENT, Stack, StackPointer};
+use crate::stack::{self, STACK_ALIGNMENT, Stack, StackPointer};
 use crate::transfer::{decode, encode};
 use crate::unwind::{self, CaughtPanic, Request};
 
@@ -101,7 +101,7 @@ impl<Input, Yield> Yielder<Input, Yield> {
     {
         let in_use = self.parent_link.get().get() - arch::PARENT_STACK_OFFSET;
         let base = StackPointer::new(in_use & !(STACK_ALIGNMENT - 1));
-        on_stack(
+        call_on(
             ParentStack(base.expect("a stack does not start at address zero")),
             f,
         )
@@ -119,7 +119,7 @@ struct ParentStack(StackPointer);
 
 // SAFETY: the parent waits in `switch_and_link`, so nothing below its stack
 // pointer is in use. Its guard is that of the stack it runs on. Where that stack
-// ends is not known, and `on_stack`, the only user, does not ask.
+// ends is not known, and `call_on`, the only user, does not ask.
 unsafe impl Stack for ParentStack {
     fn base(&self) -> StackPointer {
         self.0
@@ -148,8 +148,18 @@ unsafe impl Stack for ParentStack {
 /// # Panics
 ///
 /// With what `f` panics with. Without the feature `unwind` a panic in `f`
-/// aborts.
+/// aborts. If `stack` breaks the promises of [`Stack`] in a way that shows.
+#[track_caller]
 pub fn on_stack<F, R>(stack: impl Stack, f: F) -> R
+where
+    F: FnOnce() -> R,
+{
+    stack::check(&stack);
+    call_on(stack, f)
+}
+
+#[inline]
+fn call_on<F, R>(stack: impl Stack, f: F) -> R
 where
     F: FnOnce() -> R,
 {

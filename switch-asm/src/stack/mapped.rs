@@ -2,8 +2,11 @@
 
 use std::io;
 
+use super::grid::{Grid, Verdict};
 use super::guard::Guards;
-use super::mapping::{Mapping, PAGE_SIZE, too_much, whole_pages};
+use super::mapping::{Mapping, PAGE_SIZE, high_water, too_much, whole_pages};
+use super::registry::Registered;
+use super::valgrind::ValgrindStackRegistration;
 use super::{MIN_STACK_SIZE, Stack, StackPointer};
 
 /// A stack with a mapping of its own and a guard page at its low end.
@@ -20,7 +23,10 @@ use super::{MIN_STACK_SIZE, Stack, StackPointer};
 /// ```
 #[derive(Debug)]
 pub struct DefaultStack {
-    mapping: Mapping,
+    // Dropped in this order: nobody finds or knows memory that is gone.
+    registered: Registered,
+    _valgrind: ValgrindStackRegistration,
+    _mapping: Mapping,
 }
 
 impl DefaultStack {
@@ -47,7 +53,47 @@ impl DefaultStack {
         let mapping = Mapping::new(len)?;
         // SAFETY: the first page of a mapping that nobody uses yet.
         unsafe { guards.install(mapping.start(), PAGE_SIZE)? };
-        Ok(DefaultStack { mapping })
+        let grid = Grid {
+            start: mapping.start(),
+            stack_size: usable,
+            guard_size: PAGE_SIZE,
+            count: 1,
+        };
+        Ok(DefaultStack {
+            registered: Registered::new(grid),
+            _valgrind: ValgrindStackRegistration::of_range(grid.lowest(0), usable),
+            _mapping: mapping,
+        })
+    }
+
+    /// What `address` is, as seen from this stack. Fit for a signal handler.
+    ///
+    /// ```
+    /// use switch_asm::stack::{DefaultStack, Stack, Verdict};
+    ///
+    /// let stack = DefaultStack::new(100_000)?;
+    /// let Verdict::Guard(whose) = stack.locate(stack.limit().get()) else {
+    ///     panic!("the guard is at the limit")
+    /// };
+    /// assert_eq!(whose.base, stack.base());
+    /// assert_eq!(stack.locate(whose.limit.get() + whose.guard_size), Verdict::Inside(whose));
+    /// assert_eq!(stack.locate(0), Verdict::Foreign);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn locate(&self, address: usize) -> Verdict {
+        self.registered.grid().locate(address)
+    }
+
+    /// How many bytes below the base were ever touched, in whole pages.
+    ///
+    /// Memory that was swapped out does not count.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot tell.
+    pub fn high_water(&self) -> io::Result<usize> {
+        let grid = self.registered.grid();
+        high_water(grid.lowest(0), grid.base(0).get())
     }
 }
 
@@ -72,18 +118,13 @@ impl Default for DefaultStack {
 unsafe impl Stack for DefaultStack {
     #[inline]
     fn base(&self) -> StackPointer {
-        address(self.mapping.end())
+        self.registered.grid().base(0)
     }
 
     #[inline]
     fn limit(&self) -> StackPointer {
-        address(self.mapping.start())
+        self.registered.grid().limit(0)
     }
-}
-
-#[inline]
-fn address(address: usize) -> StackPointer {
-    StackPointer::new(address).expect("nothing is mapped at address zero")
 }
 
 #[cfg(test)]

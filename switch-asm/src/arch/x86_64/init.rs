@@ -9,7 +9,7 @@ use super::layout::{
     SuspendedFrame,
 };
 use super::trampoline::stack_init_trampoline;
-use crate::stack::{MIN_STACK_SIZE, Stack, StackPointer};
+use crate::stack::{self as stacks, MIN_STACK_SIZE, Stack, StackPointer};
 
 /// Makes `stack` ready so that the first resume calls `func`.
 ///
@@ -18,7 +18,8 @@ use crate::stack::{MIN_STACK_SIZE, Stack, StackPointer};
 ///
 /// # Panics
 ///
-/// If `obj` is so large that it could not lie between the base and the limit of
+/// If `stack` is none: not aligned, its limit above its base, or smaller than
+/// [`MIN_STACK_SIZE`]. If `obj` is so large that it could not lie between the base and the limit of
 /// the stack. (One that merely leaves too little room for `func` runs into the
 /// guard.)
 ///
@@ -29,7 +30,9 @@ use crate::stack::{MIN_STACK_SIZE, Stack, StackPointer};
 ///   unless [`drop_initial_obj`] dropped it.
 /// - `func` must not unwind, unless the feature `asm-unwind` is on.
 #[inline]
+#[track_caller]
 pub unsafe fn init_stack<T>(stack: &impl Stack, func: InitialFunc<T>, obj: T) -> StackPointer {
+    stacks::check(stack);
     let base = stack.base().get();
     let base_frame = base - size_of::<BaseFrame>();
     let room = base_frame - stack.limit().get();
