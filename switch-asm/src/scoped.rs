@@ -84,7 +84,7 @@ pub struct ScopedCoroutine<
 
 /// Stands for the closure, whose type the coroutine forgets. Its destructor may
 /// use what it borrows, and the compiler must know that.
-struct Borrows<'a>(PhantomData<&'a ()>);
+struct Borrows<'a>(PhantomData<&'a mut ()>);
 
 impl Drop for Borrows<'_> {
     fn drop(&mut self) {}
