@@ -75,6 +75,13 @@ impl<Yield, Return> CoroutineResult<Yield, Return> {
 /// send::<switch_asm::Coroutine<(), (), ()>>();
 /// ```
 ///
+/// It is `Sync` if its stack is: a shared reference cannot resume it.
+///
+/// ```
+/// fn sync<T: Sync>() {}
+/// sync::<switch_asm::Coroutine<*mut (), *mut (), *mut ()>>();
+/// ```
+///
 /// A type that wraps a coroutine may implement `Send` for itself if its author
 /// knows that everything that is ever alive across a suspension is `Send`, and
 /// that none of it is bound to the thread (thread-locals, lock guards).
@@ -429,7 +436,8 @@ where
     let result = unwind::catch_at_root(|| {
         // SAFETY: `init_stack` put it there for us to take.
         let func = unsafe { func.read() };
-        func(yielder, unwind::start_if_asked(input))
+        // SAFETY: a request goes only to a coroutine that has started.
+        func(yielder, unsafe { input.unwrap_unchecked() })
     });
     // SAFETY: the closure is gone. Nothing else here has a destructor.
     unsafe { finish(result, yielder.parent_link()) }

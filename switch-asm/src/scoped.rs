@@ -64,11 +64,17 @@ use crate::{Coroutine, CoroutineResult};
 /// ScopedCoroutine::<(), (), ()>::new(|_, ()| ()).scope(|c| escaped = Some(c));
 /// ```
 ///
-/// Like [`Coroutine`] it stays on its thread:
+/// Like [`Coroutine`] it stays on its thread, and so does the reference to it:
 ///
 /// ```compile_fail,E0277
 /// fn send<T: Send>() {}
 /// send::<switch_asm::ScopedCoroutine<'_, (), (), ()>>();
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn send<T: Send>() {}
+/// use switch_asm::{ScopedCoroutineRef, stack::DefaultStack};
+/// send::<ScopedCoroutineRef<'_, (), (), (), DefaultStack>>();
 /// ```
 pub struct ScopedCoroutine<
     'a,

@@ -5,7 +5,7 @@ use std::io;
 use super::grid::{Grid, Verdict};
 use super::guard::Guards;
 use super::mapping::{Mapping, PAGE_SIZE, high_water, too_much, whole_pages};
-use super::registry::Registered;
+use super::registry;
 use super::valgrind::ValgrindStackRegistration;
 use super::{MIN_STACK_SIZE, Stack, StackPointer};
 
@@ -23,10 +23,10 @@ use super::{MIN_STACK_SIZE, Stack, StackPointer};
 /// ```
 #[derive(Debug)]
 pub struct DefaultStack {
-    // Dropped in this order: nobody finds or knows memory that is gone.
-    registered: Registered,
+    // Few words: a coroutine moves with its stack. Dropped in this order:
+    // Valgrind does not know memory that is gone.
     _valgrind: ValgrindStackRegistration,
-    _mapping: Mapping,
+    mapping: Mapping,
 }
 
 impl DefaultStack {
@@ -53,17 +53,22 @@ impl DefaultStack {
         let mapping = Mapping::new(len)?;
         // SAFETY: the first page of a mapping that nobody uses yet.
         unsafe { guards.install(mapping.start(), PAGE_SIZE)? };
-        let grid = Grid {
-            start: mapping.start(),
-            stack_size: usable,
+        let stack = DefaultStack {
+            _valgrind: ValgrindStackRegistration::of_range(mapping.start() + PAGE_SIZE, usable),
+            mapping,
+        };
+        registry::insert(&stack.grid());
+        Ok(stack)
+    }
+
+    /// The grid with this stack alone.
+    fn grid(&self) -> Grid {
+        Grid {
+            start: self.mapping.start(),
+            stack_size: self.mapping.end() - self.mapping.start() - PAGE_SIZE,
             guard_size: PAGE_SIZE,
             count: 1,
-        };
-        Ok(DefaultStack {
-            registered: Registered::new(grid),
-            _valgrind: ValgrindStackRegistration::of_range(grid.lowest(0), usable),
-            _mapping: mapping,
-        })
+        }
     }
 
     /// What `address` is, as seen from this stack. Fit for a signal handler.
@@ -81,7 +86,7 @@ impl DefaultStack {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn locate(&self, address: usize) -> Verdict {
-        self.registered.grid().locate(address)
+        self.grid().locate(address)
     }
 
     /// How many bytes below the base were ever touched, in whole pages.
@@ -92,8 +97,7 @@ impl DefaultStack {
     ///
     /// If the kernel cannot tell.
     pub fn high_water(&self) -> io::Result<usize> {
-        let grid = self.registered.grid();
-        high_water(grid.lowest(0), grid.base(0).get())
+        high_water(self.mapping.start() + PAGE_SIZE, self.mapping.end())
     }
 }
 
@@ -118,12 +122,24 @@ impl Default for DefaultStack {
 unsafe impl Stack for DefaultStack {
     #[inline]
     fn base(&self) -> StackPointer {
-        self.registered.grid().base(0)
+        address(self.mapping.end())
     }
 
     #[inline]
     fn limit(&self) -> StackPointer {
-        self.registered.grid().limit(0)
+        address(self.mapping.start())
+    }
+}
+
+#[inline]
+fn address(address: usize) -> StackPointer {
+    StackPointer::new(address).expect("nothing is mapped at address zero")
+}
+
+impl Drop for DefaultStack {
+    fn drop(&mut self) {
+        // First: nobody finds memory that is gone.
+        registry::remove(&self.grid());
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) const PAGE_SIZE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: usize,
-    len: usize,
+    end: usize,
 }
 
 impl Mapping {
@@ -27,7 +27,10 @@ impl Mapping {
             retry_stuck();
         }
         match sys::map(len) {
-            Ok(start) => Ok(Mapping { start, len }),
+            Ok(start) => Ok(Mapping {
+                start,
+                end: start + len,
+            }),
             Err(error) => Err(io::Error::new(
                 error.kind(),
                 std::format!(
@@ -39,8 +42,19 @@ impl Mapping {
     }
 
     /// The lowest address.
+    #[inline]
     pub(super) fn start(&self) -> usize {
         self.start
+    }
+
+    /// The first address past the end.
+    #[inline]
+    pub(super) fn end(&self) -> usize {
+        self.end
+    }
+
+    fn len(&self) -> usize {
+        self.end - self.start
     }
 
     /// Keeps the kernel from backing a touched page with a huge one, which would
@@ -48,15 +62,15 @@ impl Mapping {
     pub(super) fn no_huge_pages(&self) {
         // It fails only on kernels that have no huge pages to keep away.
         // SAFETY: advice about memory that we own, which changes no content.
-        let _ = unsafe { sys::advise(self.start, self.len, libc::MADV_NOHUGEPAGE) };
+        let _ = unsafe { sys::advise(self.start, self.len(), libc::MADV_NOHUGEPAGE) };
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: exactly what `new` mapped; stacks on it keep it alive.
-        if unsafe { sys::unmap(self.start, self.len) }.is_err() {
-            stuck(self.start, self.len);
+        if unsafe { sys::unmap(self.start, self.len()) }.is_err() {
+            stuck(self.start, self.len());
         }
     }
 }

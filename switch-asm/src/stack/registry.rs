@@ -55,37 +55,25 @@ struct Node {
     next: *const Node,
 }
 
-/// A grid that can be found. Dropping it takes it out.
-#[derive(Debug)]
-pub(super) struct Registered(Grid);
-
-impl Registered {
-    pub(super) fn new(grid: Grid) -> Registered {
-        let _writer = writer();
-        for chunk in chunks(&grid) {
-            let list = list(chunk);
-            match nodes(list).find(|node| node.is_empty()) {
-                Some(node) => node.write(grid),
-                None => add(list, grid),
-            }
+/// Makes the stacks of `grid` findable.
+pub(super) fn insert(grid: &Grid) {
+    let _writer = writer();
+    for chunk in chunks(grid) {
+        let list = list(chunk);
+        match nodes(list).find(|node| node.is_empty()) {
+            Some(node) => node.write(*grid),
+            None => add(list, grid),
         }
-        Registered(grid)
-    }
-
-    #[inline]
-    pub(super) fn grid(&self) -> &Grid {
-        &self.0
     }
 }
 
-impl Drop for Registered {
-    fn drop(&mut self) {
-        let _writer = writer();
-        for chunk in chunks(&self.0) {
-            // No other live grid starts there.
-            if let Some(node) = nodes(list(chunk)).find(|node| node.read() == Some(self.0)) {
-                node.write(Grid { count: 0, ..self.0 });
-            }
+/// The opposite of [`insert`].
+pub(super) fn remove(grid: &Grid) {
+    let _writer = writer();
+    for chunk in chunks(grid) {
+        // No other live grid is the same.
+        if let Some(node) = nodes(list(chunk)).find(|node| node.read() == Some(*grid)) {
+            node.write(Grid { count: 0, ..*grid });
         }
     }
 }
@@ -141,7 +129,7 @@ fn list(chunk: usize) -> &'static AtomicPtr<Node> {
 }
 
 /// Puts a new node first.
-fn add(list: &AtomicPtr<Node>, grid: Grid) {
+fn add(list: &AtomicPtr<Node>, grid: &Grid) {
     let node = Box::leak(Box::new(Node {
         version: AtomicUsize::new(0),
         start: AtomicUsize::new(grid.start),
@@ -225,7 +213,8 @@ mod tests {
         let one = grid(FAR + 0x1000, 3);
         let two = grid(one.end(), 5000);
         for _ in 0..3 {
-            let registered = [Registered::new(one), Registered::new(two)];
+            insert(&one);
+            insert(&two);
             for index in [0, 2] {
                 let guard = one.limit(index).get();
                 assert_eq!(locate(guard), one.locate(guard));
@@ -238,7 +227,8 @@ mod tests {
                 assert!(matches!(locate(guard + 1), Verdict::Inside(_)));
             }
             assert_eq!(locate(two.end()), Verdict::Foreign);
-            drop(registered);
+            remove(&one);
+            remove(&two);
             assert_eq!(locate(one.start), Verdict::Foreign);
             assert_eq!(locate(two.start), Verdict::Foreign);
         }
@@ -248,7 +238,9 @@ mod tests {
     fn nodes_are_used_again() {
         let chunk = (FAR >> CHUNK_BITS) + 100;
         for n in 0..50 {
-            drop(Registered::new(grid((chunk << CHUNK_BITS) + n * 0x1000, 1)));
+            let grid = grid((chunk << CHUNK_BITS) + n * 0x1000, 1);
+            insert(&grid);
+            remove(&grid);
         }
         assert_eq!(nodes(list(chunk)).count(), 1);
     }
@@ -256,7 +248,7 @@ mod tests {
     #[test]
     fn a_node_that_is_written_is_skipped() {
         let grid = grid(FAR + (200 << CHUNK_BITS), 1);
-        let _registered = Registered::new(grid);
+        insert(&grid);
         let node = nodes(list(grid.start >> CHUNK_BITS))
             .next()
             .expect("it is there");
@@ -276,12 +268,14 @@ mod tests {
     #[test]
     fn readers_beside_writers() {
         let stays = grid(FAR + (300 << CHUNK_BITS), 4);
-        let _registered = Registered::new(stays);
+        insert(&stays);
         std::thread::scope(|scope| {
             for n in 1..3 {
                 scope.spawn(move || {
                     for _ in 0..2000 {
-                        drop(Registered::new(grid(stays.start + n * 0x10_0000, 2)));
+                        let grid = grid(stays.start + n * 0x10_0000, 2);
+                        insert(&grid);
+                        remove(&grid);
                     }
                 });
             }

@@ -13,9 +13,8 @@ use std::vec::Vec;
 use super::grid::{Grid, Verdict};
 use super::guard::Guards;
 use super::mapping::{Mapping, PAGE_SIZE, high_water, invalid, too_much, whole_pages};
-use super::registry::Registered;
 use super::valgrind::ValgrindStackRegistration;
-use super::{MIN_STACK_SIZE, Stack, StackPointer, sys};
+use super::{MIN_STACK_SIZE, Stack, StackPointer, registry, sys};
 
 /// Many stacks of one size in one mapping, each with its guard.
 ///
@@ -46,12 +45,12 @@ pub struct Slab {
 
 #[derive(Debug)]
 struct Shared {
-    // Dropped in this order: nobody finds or knows memory that is gone.
-    registered: Registered,
+    grid: Grid,
     free: Mutex<Free>,
     guards: Guards,
     /// `Free::taken`, to be read without the lock. Written under it.
     taken: AtomicUsize,
+    // Dropped last: nobody finds or knows memory that is gone.
     _mapping: Mapping,
 }
 
@@ -130,7 +129,7 @@ impl Slab {
             count,
         };
         let shared = Shared {
-            registered: Registered::new(grid),
+            grid,
             free: Mutex::new(Free {
                 returned,
                 untouched: 0,
@@ -140,6 +139,7 @@ impl Slab {
             taken: AtomicUsize::new(0),
             _mapping: mapping,
         };
+        registry::insert(&shared.grid);
         Ok(Slab {
             shared: Arc::new(shared),
         })
@@ -155,7 +155,7 @@ impl Slab {
     /// met.
     pub fn take(&self) -> io::Result<Option<SlabStack>> {
         let shared = &self.shared;
-        let grid = shared.grid();
+        let grid = &shared.grid;
         let mut free = shared.free();
         let index = if let Some(index) = free.returned.pop() {
             index as usize
@@ -215,7 +215,7 @@ impl Slab {
     /// Stacks that were never taken have no guard yet, but their place is told
     /// all the same.
     pub fn locate(&self, address: usize) -> Verdict {
-        self.shared.grid().locate(address)
+        self.shared.grid.locate(address)
     }
 
     /// How many stacks are taken.
@@ -234,18 +234,18 @@ impl Slab {
 
     /// How many stacks it has, taken or not.
     pub fn capacity(&self) -> usize {
-        self.shared.grid().count
+        self.shared.grid.count
     }
 
     /// Usable bytes of each stack, cache colour included.
     pub fn stack_size(&self) -> usize {
-        self.shared.grid().stack_size
+        self.shared.grid.stack_size
     }
 
     /// Bytes at the low end of each stack, from its
     /// [`limit`](Stack::limit), that fault.
     pub fn guard_size(&self) -> usize {
-        self.shared.grid().guard_size
+        self.shared.grid.guard_size
     }
 }
 
@@ -255,17 +255,12 @@ impl Shared {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[inline]
-    fn grid(&self) -> &Grid {
-        self.registered.grid()
-    }
-
     /// # Safety
     ///
     /// Nothing on the stack deeper than `keep` bytes is in use.
     unsafe fn discard_below(&self, index: usize, keep: usize) -> io::Result<()> {
-        let start = self.grid().lowest(index);
-        let end = self.grid().base(index).get().saturating_sub(keep) & !(PAGE_SIZE - 1);
+        let start = self.grid.lowest(index);
+        let end = self.grid.base(index).get().saturating_sub(keep) & !(PAGE_SIZE - 1);
         if end <= start {
             return Ok(());
         }
@@ -277,6 +272,13 @@ impl Shared {
             );
             io::Error::new(error.kind(), text)
         })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // First: nobody finds memory that is gone.
+        registry::remove(&self.grid);
     }
 }
 
@@ -320,7 +322,7 @@ impl SlabStack {
     ///
     /// If the kernel cannot tell.
     pub fn high_water(&self) -> io::Result<usize> {
-        let lowest = self.shared.grid().lowest(self.index as usize);
+        let lowest = self.shared.grid.lowest(self.index as usize);
         high_water(lowest, self.base.get())
     }
 }
@@ -345,7 +347,7 @@ unsafe impl Stack for SlabStack {
 
     #[inline]
     fn limit(&self) -> StackPointer {
-        self.shared.grid().limit(self.index as usize)
+        self.shared.grid.limit(self.index as usize)
     }
 }
 
