@@ -82,10 +82,8 @@ unsafe impl<S: Stack> Stack for &mut S {
 #[track_caller]
 pub(crate) fn check(stack: &impl Stack) {
     let (base, limit) = (stack.base().get(), stack.limit().get());
-    // Negative if the limit is above the base.
-    let size = base.wrapping_sub(limit).cast_signed();
     let aligned = (base | limit).is_multiple_of(STACK_ALIGNMENT);
-    if !aligned | (size < MIN_STACK_SIZE.cast_signed()) {
+    if !aligned || limit > base || base - limit < MIN_STACK_SIZE {
         not_a_stack(base, limit);
     }
 }
