@@ -25,7 +25,7 @@ std::thread_local! {
 static MAPPED: Mutex<Vec<(usize, usize, ThreadId)>> = Mutex::new(Vec::new());
 
 /// Called before a system call.
-pub(super) fn before(call: &'static str, errno: libc::c_int) -> io::Result<()> {
+pub(crate) fn before(call: &'static str, errno: libc::c_int) -> io::Result<()> {
     let number = CALLS.get();
     CALLS.set(number + 1);
     let (start, end) = FAILING.get();
@@ -50,7 +50,7 @@ pub(super) fn unmapped(start: usize, len: usize) {
 
 /// What one test fails to unmap, another would try to unmap again: so each holds
 /// this.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -66,7 +66,9 @@ fn held() -> Vec<Range<usize>> {
 /// Runs `life` with each of its system calls failing: one, two in a row, or all
 /// from there on. Returns the errors that came out, each with the calls that
 /// failed.
-fn with_each_call_failing(life: impl Fn() -> io::Result<()>) -> Vec<(String, Vec<&'static str>)> {
+pub(crate) fn with_each_call_failing(
+    life: impl Fn() -> io::Result<()>,
+) -> Vec<(String, Vec<&'static str>)> {
     CALLS.set(0);
     FAILING.set((0, 0));
     life().expect("nothing fails");
@@ -92,7 +94,7 @@ fn with_each_call_failing(life: impl Fn() -> io::Result<()>) -> Vec<(String, Vec
     errors
 }
 
-fn all_say(errors: &[(String, Vec<&'static str>)], call: &str, texts: &[&str]) {
+pub(crate) fn all_say(errors: &[(String, Vec<&'static str>)], call: &str, texts: &[&str]) {
     let of_call: Vec<_> = errors
         .iter()
         .filter(|(_, failed)| failed.first() == Some(&call))

@@ -14,7 +14,7 @@ pub use crate::arch::STACK_ALIGNMENT;
 cfg_if::cfg_if! {
     if #[cfg(feature = "default-stack")] {
         #[cfg(test)]
-        mod faults;
+        pub(crate) mod faults;
         mod grid;
         mod guard;
         mod mapped;

@@ -104,6 +104,8 @@ fn guard_size(stack: &DefaultStack) -> usize {
 ///
 /// The memory stays as long as the kernel knows it.
 unsafe fn exchange(new: Option<&libc::stack_t>) -> io::Result<libc::stack_t> {
+    #[cfg(test)]
+    crate::stack::faults::before("sigaltstack", libc::ENOMEM)?;
     let mut old = MaybeUninit::<libc::stack_t>::uninit();
     let new = new.map_or(ptr::null(), |new| &raw const *new);
     // SAFETY: room for the answer; the rest is this function's contract.
@@ -118,12 +120,14 @@ unsafe fn exchange(new: Option<&libc::stack_t>) -> io::Result<libc::stack_t> {
 mod tests {
     use super::*;
 
+    /// Asks without the call that can be made to fail.
     fn current() -> usize {
-        // SAFETY: only asks.
-        unsafe { exchange(None) }
-            .expect("it can be asked")
-            .ss_sp
-            .addr()
+        let mut now = MaybeUninit::<libc::stack_t>::uninit();
+        // SAFETY: only asks, and has room for the answer.
+        unsafe {
+            assert_eq!(libc::sigaltstack(ptr::null(), now.as_mut_ptr()), 0);
+            now.assume_init().ss_sp.addr()
+        }
     }
 
     #[test]
@@ -138,6 +142,32 @@ mod tests {
         assert_eq!(current(), at_outer);
         drop(outer);
         assert_eq!(current(), before);
+    }
+
+    #[test]
+    fn what_fails_leaves_nothing_behind() {
+        use crate::stack::faults::{all_say, alone, with_each_call_failing};
+
+        let _alone = alone();
+        let before = current();
+        // One that fails to be put back stays for good, and its memory with it:
+        // so only the making fails here.
+        let errors = with_each_call_failing(|| {
+            let made = AlternateStack::new();
+            assert_eq!(made.is_ok(), current() != before);
+            let mut made = made?;
+            let stack = &mut made.stack;
+            // SAFETY: puts back what was there; then `made` is dropped in parts.
+            unsafe {
+                assert_eq!(libc::sigaltstack(&made.previous, ptr::null_mut()), 0);
+                ManuallyDrop::drop(stack);
+            }
+            std::mem::forget(made);
+            Ok(())
+        });
+        assert_eq!(current(), before);
+        all_say(&errors, "sigaltstack", &["alternate stack of a thread"]);
+        all_say(&errors, "mmap", &["ulimit -v"]);
     }
 
     #[test]

@@ -114,7 +114,8 @@ pub unsafe fn install(hook: Hook) -> io::Result<()> {
 unsafe fn install_all(hook: Hook) -> io::Result<()> {
     for (signal, previous) in SIGNALS.into_iter().zip(&PREVIOUS) {
         // SAFETY: nobody reads it: our handler is not installed.
-        unsafe { exchange(signal, None, previous.action.get().cast())? };
+        unsafe { exchange(signal, None, previous.action.get().cast()) }
+            .map_err(|error| refused(signal, &error))?;
     }
     // Release: pairs with the Acquire in `on_signal`.
     HOOK.store(hook as *mut (), Ordering::Release);
@@ -131,13 +132,17 @@ unsafe fn install_all(hook: Hook) -> io::Result<()> {
                 // SAFETY: what was there is put back. It worked before.
                 let _ = unsafe { exchange(signal, Some(action), ptr::null_mut()) };
             }
-            return Err(io::Error::new(
-                error.kind(),
-                std::format!("cannot install a handler for signal {signal}: {error}"),
-            ));
+            return Err(refused(signal, &error));
         }
     }
     Ok(())
+}
+
+fn refused(signal: libc::c_int, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        std::format!("cannot install a handler for signal {signal}: {error}"),
+    )
 }
 
 /// # Safety
@@ -222,10 +227,72 @@ unsafe fn exchange(
     new: Option<&libc::sigaction>,
     old: *mut libc::sigaction,
 ) -> io::Result<()> {
+    #[cfg(test)]
+    crate::stack::faults::before("sigaction", libc::EINVAL)?;
     let new = new.map_or(ptr::null(), |new| &raw const *new);
     // SAFETY: this function's contract.
     match unsafe { libc::sigaction(signal, new, old) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::faults::{all_say, alone, with_each_call_failing};
+
+    fn handlers() -> [usize; SIGNALS.len()] {
+        SIGNALS.map(|signal| {
+            let mut now = MaybeUninit::<libc::sigaction>::uninit();
+            // SAFETY: only asks, and has room for the answer.
+            unsafe {
+                assert_eq!(libc::sigaction(signal, ptr::null(), now.as_mut_ptr()), 0);
+                now.assume_init().sa_sigaction
+            }
+        })
+    }
+
+    #[test]
+    fn all_or_nothing() {
+        let _alone = alone();
+        let before = handlers();
+        let errors = with_each_call_failing(|| {
+            // SAFETY: the hook does nothing.
+            let result = unsafe { install(|_| Outcome::Pass) };
+            let ours = on_signal as *const () as usize;
+            if let Err(error) = result {
+                // Also if the way back is made to fail once: see below.
+                let now = handlers();
+                assert!(now == before || now[0] == ours, "half installed");
+                put_back(before);
+                return Err(error);
+            }
+            assert_eq!(handlers(), [ours; SIGNALS.len()]);
+            // SAFETY: as above.
+            let again = unsafe { install(|_| Outcome::Pass) };
+            assert_eq!(
+                again.map_err(|error| error.kind()),
+                Err(io::ErrorKind::AlreadyExists)
+            );
+            put_back(before);
+            STATE.store(FREE, Ordering::Release);
+            Ok(())
+        });
+        assert_eq!(handlers(), before);
+        all_say(&errors, "sigaction", &["handler for signal"]);
+        assert!(errors.len() >= 2 * SIGNALS.len());
+    }
+
+    /// What no program could do without this module's statics.
+    fn put_back(before: [usize; SIGNALS.len()]) {
+        for ((signal, previous), handler) in SIGNALS.into_iter().zip(&PREVIOUS).zip(before) {
+            // SAFETY: all zero if it was never asked for, else what the kernel said.
+            let mut action = unsafe { *(*previous.action.get()).assume_init_ref() };
+            action.sa_sigaction = handler;
+            // SAFETY: what was there before.
+            let result = unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
+            assert_eq!(result, 0);
+        }
     }
 }
