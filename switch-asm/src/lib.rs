@@ -70,6 +70,7 @@ extern crate std;
 
 pub mod arch;
 mod coroutine;
+mod sanitizer;
 mod scoped;
 pub mod stack;
 mod transfer;

@@ -19,6 +19,7 @@ use super::layout::{
     PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, ParentFrame, STACK_ALIGNMENT, SuspendedFrame,
 };
 use super::trampoline::stack_call_trampoline;
+use crate::sanitizer;
 use crate::stack::{Stack, StackPointer};
 use crate::transfer::EncodedValue;
 
@@ -46,11 +47,13 @@ pub unsafe fn switch_and_link(
 ) -> (EncodedValue, Option<StackPointer>) {
     let value: EncodedValue;
     let child_sp: usize;
+    let mut resume = sanitizer::Resume::new(stack_base);
     // SAFETY: by the contract RDX points to a saved RIP, which leads to
     // `stack_init_trampoline` or to the second half of `switch_yield`; both take
     // the registers as set here, keep our stack as it is above RSP, and return
     // with RSP and RBP as they were before the `call`.
     unsafe {
+        resume.start();
         asm!(
             seh!("lea rax, [rip + 3f]"),
             seh!("push rax"),
@@ -95,11 +98,13 @@ pub unsafe fn switch_and_link(
 #[inline(always)]
 pub unsafe fn switch_yield(arg: EncodedValue, parent_link: *mut StackPointer) -> EncodedValue {
     let value: EncodedValue;
+    let mut suspend = sanitizer::Suspend::new(parent_link);
     // SAFETY: by the contract the link points to a `ParentFrame` that waits in
     // `switch_and_link`. We leave a `SuspendedFrame` and are entered again at
     // label 2 with the registers as described there, which restores all that is
     // not a clobber.
     unsafe {
+        suspend.start();
         asm!(
             // A SuspendedFrame.
             "push rbp",
@@ -151,6 +156,7 @@ pub unsafe fn switch_and_reset(arg: EncodedValue, parent_link: *mut StackPointer
     // SAFETY: by the contract the link points to a `ParentFrame` that waits in
     // `switch_and_link`; nothing here is needed again.
     unsafe {
+        sanitizer::leave(parent_link);
         asm!(
             "mov rsp, [{parent_link}]",
             "pop rbp",
@@ -184,10 +190,12 @@ pub unsafe fn on_stack(
     let top = stack.base().get() - PARENT_STACK_OFFSET;
     debug_assert!(top.is_multiple_of(STACK_ALIGNMENT));
     const { assert!(offset_of!(ParentFrame, rbp) == PARENT_STACK_OFFSET) };
+    let mut call = sanitizer::Call::new(arg, f);
     // SAFETY: the trampoline takes these three registers and behaves as a
     // function of the System V convention; `top` is aligned and everything below
     // it is free (`Stack`, and this function's contract).
     unsafe {
+        let (arg, f) = call.start(stack.limit(), stack.base());
         asm!(
             "call {trampoline}",
             // The return address above must not be the end of this block.
@@ -201,6 +209,7 @@ pub unsafe fn on_stack(
             options(may_unwind),
         );
     }
+    drop(call);
     // The stack is owned by this call; it ends here, not before.
     drop(stack);
 }

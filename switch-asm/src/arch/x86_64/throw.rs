@@ -5,6 +5,7 @@ use core::arch::asm;
 use core::mem::offset_of;
 
 use super::layout::{PARENT_LINK_OFFSET, StackWord, SuspendedFrame};
+use crate::sanitizer;
 use crate::stack::StackPointer;
 use crate::transfer::EncodedValue;
 
@@ -37,11 +38,13 @@ pub unsafe fn switch_and_throw(
 ) -> (EncodedValue, Option<StackPointer>) {
     let value: EncodedValue;
     let child_sp: usize;
+    let mut resume = sanitizer::Resume::new(stack_base);
     // SAFETY: by the contract RDX points to a `SuspendedFrame` of `switch_yield`.
     // Its RBX, RBP and RIP with an RSP above the frame are the state that the
     // unwind rows of that place expect. Control comes back to label 2 as in
     // `switch_and_link`, or as an unwind that the trampoline's rows describe.
     unsafe {
+        resume.start();
         asm!(
             // A ParentFrame, and the link to it.
             "push rbx",

@@ -42,6 +42,15 @@ pub(super) const CFA_EXPRESSION_LEN: u8 = 5;
 /// Size of a return address or of any pushed register.
 const WORD: usize = size_of::<StackWord>();
 
+/// An ordinary function, for its unwind table; every file with trampolines has
+/// one.
+///
+/// LLVM writes all unwind information of an object file to one section, that of
+/// assembly included. If none of the compiled functions in it has a table, which
+/// is so for those that a sanitizer adds, that section is `.debug_frame`, where
+/// no unwinder looks, and walks end at the trampolines.
+fn in_eh_frame() {}
+
 /// Where the first `call [target]` of a resume arrives.
 ///
 /// It links the stack to its parent, moves onto it and jumps to the initial
@@ -56,6 +65,7 @@ const WORD: usize = size_of::<StackWord>();
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn stack_init_trampoline() {
     naked_asm!(
+        "/* {in_eh_frame} */",
         cfi!(".cfi_startproc"),
         cfi!(".cfi_signal_frame"),
         // On entry:
@@ -138,6 +148,7 @@ pub(super) unsafe extern "C" fn stack_init_trampoline() {
         cfi!(".cfi_endproc"),
         seh!(".seh_endproc"),
         this = sym stack_init_trampoline,
+        in_eh_frame = sym in_eh_frame,
         word = const WORD,
         parent_frame = const PARENT_FRAME_SIZE,
         rbx_from_cfa = const PARENT_RBX_FROM_CFA,
@@ -167,6 +178,7 @@ pub(super) unsafe extern "C" fn stack_call_trampoline() {
     naked_asm!(
         // Both assemblers start with the rows of a normal call: the return
         // address is at RSP.
+        "/* {in_eh_frame} */",
         cfi!(".cfi_startproc"),
         cfi!(".cfi_signal_frame"),
         seh!(".seh_proc {this}"),
@@ -195,6 +207,7 @@ pub(super) unsafe extern "C" fn stack_call_trampoline() {
         cfi!(".cfi_endproc"),
         seh!(".seh_endproc"),
         this = sym stack_call_trampoline,
+        in_eh_frame = sym in_eh_frame,
         word = const WORD,
         home_area = const HOME_AREA,
     )

@@ -17,6 +17,7 @@ use super::layout::{
 use super::trampoline::{
     CFA_EXPRESSION_LEN, DW_CFA_DEF_CFA_EXPRESSION, DW_OP_BREG6_RBP, DW_OP_DEREF, DW_OP_PLUS_UCONST,
 };
+use crate::sanitizer;
 use crate::stack::StackPointer;
 
 /// The last function on a stack that faulted.
@@ -70,11 +71,12 @@ pub unsafe fn setup_trap_trampoline<T>(
 ) -> TrapHandlerRegs {
     let parent_link = stack_base.get() - size_of::<BaseFrame>();
     let align = align_of::<T>().max(STACK_ALIGNMENT);
-    let object = (parent_link - size_of::<T>()) & !(align - 1);
+    let object = (parent_link - sanitizer::RECORD_SIZE - size_of::<T>()) & !(align - 1);
     let base_frame = ptr::with_exposed_provenance_mut::<BaseFrame>(parent_link);
     // SAFETY: memory of a stack whose content nobody needs, apart from the
     // parent link, which stays (this function's contract).
     unsafe {
+        sanitizer::abandon_frames(stack_base);
         (&raw mut (*base_frame).initial_func).write(func as usize as StackWord);
         ptr::with_exposed_provenance_mut::<T>(object).write(val);
     }
@@ -86,6 +88,9 @@ pub unsafe fn setup_trap_trampoline<T>(
         rsi: parent_link as u64,
     }
 }
+
+/// See `trampoline::in_eh_frame`: another file, another object file.
+fn in_eh_frame() {}
 
 /// Where a stack that faulted goes on.
 ///
@@ -103,6 +108,7 @@ unsafe extern "C" fn stack_trap_trampoline() {
         //   RDI  the value
         //   RSI  the address of the parent link
         //   RBP  the same: a frame record, as under any initial function
+        "/* {in_eh_frame} */",
         cfi!(".cfi_startproc"),
         cfi!(".cfi_signal_frame"),
         cfi!(".cfi_escape {def_cfa_expression}, {expression_len}, {breg6}, 0, {deref}, {plus_uconst}, {parent_frame}"),
@@ -127,6 +133,7 @@ unsafe extern "C" fn stack_trap_trampoline() {
         cfi!(".cfi_endproc"),
         seh!(".seh_endproc"),
         this = sym stack_trap_trampoline,
+        in_eh_frame = sym in_eh_frame,
         word = const size_of::<StackWord>(),
         home_area = const HOME_AREA,
         parent_frame = const PARENT_FRAME_SIZE,
