@@ -127,7 +127,7 @@ mod tests {
 
     fn guards_exactly_the_page(guards: Guards) -> usize {
         let mapping = Mapping::new(3 * PAGE_SIZE).expect("three pages");
-        let guard = mapping.start() + PAGE_SIZE;
+        let guard = mapping.start().get() + PAGE_SIZE;
         assert!(is_readable(guard));
         // SAFETY: a page of an unused mapping.
         unsafe { guards.install(guard, PAGE_SIZE) }.expect("one guard");
@@ -135,7 +135,7 @@ mod tests {
         assert!(!is_readable(guard));
         assert!(!is_readable(guard + PAGE_SIZE - 1));
         assert!(is_readable(guard + PAGE_SIZE));
-        mappings(mapping.start(), mapping.start() + 3 * PAGE_SIZE)
+        mappings(guard - PAGE_SIZE, guard + 2 * PAGE_SIZE)
     }
 
     #[test]

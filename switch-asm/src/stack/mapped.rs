@@ -52,9 +52,12 @@ impl DefaultStack {
         // Owned from here on: a guard that fails gives the memory back.
         let mapping = Mapping::new(len)?;
         // SAFETY: the first page of a mapping that nobody uses yet.
-        unsafe { guards.install(mapping.start(), PAGE_SIZE)? };
+        unsafe { guards.install(mapping.start().get(), PAGE_SIZE)? };
         let stack = DefaultStack {
-            _valgrind: ValgrindStackRegistration::of_range(mapping.start() + PAGE_SIZE, usable),
+            _valgrind: ValgrindStackRegistration::of_range(
+                mapping.start().get() + PAGE_SIZE,
+                usable,
+            ),
             mapping,
         };
         registry::insert(&stack.grid());
@@ -64,8 +67,8 @@ impl DefaultStack {
     /// The grid with this stack alone.
     fn grid(&self) -> Grid {
         Grid {
-            start: self.mapping.start(),
-            stack_size: self.mapping.end() - self.mapping.start() - PAGE_SIZE,
+            start: self.mapping.start().get(),
+            stack_size: self.mapping.end().get() - self.mapping.start().get() - PAGE_SIZE,
             guard_size: PAGE_SIZE,
             count: 1,
         }
@@ -97,7 +100,10 @@ impl DefaultStack {
     ///
     /// If the kernel cannot tell.
     pub fn high_water(&self) -> io::Result<usize> {
-        high_water(self.mapping.start() + PAGE_SIZE, self.mapping.end())
+        high_water(
+            self.mapping.start().get() + PAGE_SIZE,
+            self.mapping.end().get(),
+        )
     }
 }
 
@@ -122,18 +128,13 @@ impl Default for DefaultStack {
 unsafe impl Stack for DefaultStack {
     #[inline]
     fn base(&self) -> StackPointer {
-        address(self.mapping.end())
+        self.mapping.end()
     }
 
     #[inline]
     fn limit(&self) -> StackPointer {
-        address(self.mapping.start())
+        self.mapping.start()
     }
-}
-
-#[inline]
-fn address(address: usize) -> StackPointer {
-    StackPointer::new(address).expect("nothing is mapped at address zero")
 }
 
 impl Drop for DefaultStack {

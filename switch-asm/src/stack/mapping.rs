@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::vec::Vec;
 
-use super::sys;
+use super::{StackPointer, sys};
 
 /// x86_64 has no other base page size.
 pub(super) const PAGE_SIZE: usize = 4096;
@@ -13,8 +13,8 @@ pub(super) const PAGE_SIZE: usize = 4096;
 /// Private anonymous memory, unmapped on drop.
 #[derive(Debug)]
 pub(super) struct Mapping {
-    start: usize,
-    end: usize,
+    start: StackPointer,
+    end: StackPointer,
 }
 
 impl Mapping {
@@ -28,8 +28,8 @@ impl Mapping {
         }
         match sys::map(len) {
             Ok(start) => Ok(Mapping {
-                start,
-                end: start + len,
+                start: StackPointer::new(start).expect("nothing is mapped at address zero"),
+                end: StackPointer::new(start + len).expect("it does not wrap around"),
             }),
             Err(error) => Err(io::Error::new(
                 error.kind(),
@@ -43,18 +43,18 @@ impl Mapping {
 
     /// The lowest address.
     #[inline]
-    pub(super) fn start(&self) -> usize {
+    pub(super) fn start(&self) -> StackPointer {
         self.start
     }
 
     /// The first address past the end.
     #[inline]
-    pub(super) fn end(&self) -> usize {
+    pub(super) fn end(&self) -> StackPointer {
         self.end
     }
 
     fn len(&self) -> usize {
-        self.end - self.start
+        self.end.get() - self.start.get()
     }
 
     /// Keeps the kernel from backing a touched page with a huge one, which would
@@ -62,15 +62,15 @@ impl Mapping {
     pub(super) fn no_huge_pages(&self) {
         // It fails only on kernels that have no huge pages to keep away.
         // SAFETY: advice about memory that we own, which changes no content.
-        let _ = unsafe { sys::advise(self.start, self.len(), libc::MADV_NOHUGEPAGE) };
+        let _ = unsafe { sys::advise(self.start.get(), self.len(), libc::MADV_NOHUGEPAGE) };
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: exactly what `new` mapped; stacks on it keep it alive.
-        if unsafe { sys::unmap(self.start, self.len()) }.is_err() {
-            stuck(self.start, self.len());
+        if unsafe { sys::unmap(self.start.get(), self.len()) }.is_err() {
+            stuck(self.start.get(), self.len());
         }
     }
 }

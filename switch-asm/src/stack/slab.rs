@@ -123,7 +123,7 @@ impl Slab {
         let mut returned = Vec::new();
         returned.try_reserve_exact(count)?;
         let grid = Grid {
-            start: mapping.start(),
+            start: mapping.start().get(),
             stack_size,
             guard_size,
             count,

@@ -78,7 +78,7 @@ fn request(arguments: [usize; 6], otherwise: usize) -> usize {
     answer
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "default-stack"))]
 mod tests {
     use super::*;
 
