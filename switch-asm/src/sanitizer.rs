@@ -167,9 +167,21 @@ unsafe fn finish_from(from: *mut Bounds, fake_stack: *mut c_void) {
     }
 }
 
-/// Makes the record of a stack, and forgets what the sanitizer knows about its
-/// memory: frames that were given up never said that they ended. Returns what to
-/// call instead of `func`.
+/// Forgets what the sanitizer knows about memory: frames that were given up never
+/// said that they ended.
+///
+/// # Safety
+///
+/// No frame that is in use is there.
+#[inline(always)]
+unsafe fn forget(memory: Bounds) {
+    if let Some(unpoison) = unpoison() {
+        // SAFETY: this function's contract.
+        unsafe { unpoison(memory.bottom, memory.size) }
+    }
+}
+
+/// Makes the record of a stack. Returns what to call instead of `func`.
 ///
 /// # Safety
 ///
@@ -182,9 +194,7 @@ pub(crate) unsafe fn initialise(limit: StackPointer, base: StackPointer, func: u
     let own = Bounds::new(limit.get(), base.get());
     // SAFETY: this function's contract.
     unsafe {
-        if let Some(unpoison) = unpoison() {
-            unpoison(own.bottom, own.size);
-        }
+        forget(own);
         record_of(base).write(Record {
             own,
             parent: Bounds::UNKNOWN,
@@ -203,12 +213,9 @@ pub(crate) unsafe fn initialise(limit: StackPointer, base: StackPointer, func: u
 /// The stack was initialised.
 #[inline(always)]
 pub(crate) unsafe fn abandon_frames(stack_base: StackPointer) {
-    if let (true, Some(unpoison)) = (IS_ON, unpoison()) {
+    if IS_ON {
         // SAFETY: this function's contract.
-        unsafe {
-            let own = (*record_of(stack_base)).own;
-            unpoison(own.bottom, own.size);
-        }
+        unsafe { forget((*record_of(stack_base)).own) }
     }
 }
 
@@ -384,13 +391,12 @@ impl Call {
         if !IS_ON {
             return (self.arg, self.f);
         }
-        // SAFETY: this function's contract.
+        let there = Bounds::new(limit.get(), base.get());
+        // SAFETY: this function's contract. Nothing is on the stack.
         unsafe {
-            start_to(
-                Bounds::new(limit.get(), base.get()),
-                &raw mut self.fake_stack,
-            )
-        };
+            forget(there);
+            start_to(there, &raw mut self.fake_stack);
+        }
         ((&raw mut *self).cast(), called)
     }
 }
