@@ -189,15 +189,43 @@ fn describe(step: &Step) -> String {
     )
 }
 
+const GUIDE: &str = include_str!("../../../docs/switching.md");
+
 #[test]
 fn the_guide_has_the_same_list() {
-    let guide = include_str!("../../../docs/switching.md");
     let count = NOT_DESCRIBED
         .iter()
         .map(|(_, indices)| indices.len())
         .sum::<usize>();
-    assert!(
-        guide.contains(&format!("{count} boundaries")),
-        "{count} boundaries"
-    );
+    let text = format!("fails at {count} boundaries");
+    assert!(GUIDE.contains(&text), "{text}");
+    let text = format!("The {count} boundaries");
+    assert!(GUIDE.contains(&text), "{text}");
+}
+
+/// The guide has the instructions of each table of unwind information as one run
+/// of bytes; so has this program.
+#[test]
+fn the_guide_explains_the_bytes_that_are_there() {
+    let program = std::fs::read("/proc/self/exe").expect("our own file");
+    let dwarf = GUIDE.split("## SEH, byte by byte").next().expect("split");
+    let dwarf = dwarf
+        .split("## DWARF, byte by byte")
+        .nth(1)
+        .expect("the section");
+    let mut found = 0;
+    for line in dwarf.lines().filter(|line| line.starts_with("**`stack_")) {
+        let bytes = line
+            .rsplit('`')
+            .nth(1)
+            .expect("bytes at the end of the line");
+        let bytes: Vec<_> = bytes
+            .split(' ')
+            .map(|byte| u8::from_str_radix(byte, 16).expect("a byte"))
+            .collect();
+        let is_there = program.windows(bytes.len()).any(|window| window == bytes);
+        assert!(is_there, "no longer so: {line}");
+        found += 1;
+    }
+    assert_eq!(found, 3, "one line for each trampoline");
 }
