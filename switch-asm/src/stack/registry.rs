@@ -22,6 +22,7 @@
 //!    is under way, so that no stack of it runs, and none of its guards is the
 //!    one that somebody just met.
 
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::boxed::Box;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering, fence};
@@ -117,9 +118,13 @@ fn list(chunk: usize) -> &'static AtomicPtr<Node> {
     let (root, leaf) = place(chunk);
     let mut table = ROOT[root].load(Ordering::Acquire);
     if table.is_null() {
-        table = Box::leak(Box::new(Leaf(
-            [const { AtomicPtr::new(ptr::null_mut()) }; 1 << LEAF_BITS],
-        )));
+        // Not by way of the stack, which may be a small one.
+        let layout = Layout::new::<Leaf>();
+        // SAFETY: not of size zero; all zero is a table of null pointers.
+        table = unsafe { alloc_zeroed(layout) }.cast();
+        if table.is_null() {
+            handle_alloc_error(layout);
+        }
         // Release: pairs with the Acquire in `locate`. The lock keeps other
         // writers away.
         ROOT[root].store(table, Ordering::Release);
