@@ -3,7 +3,7 @@
 //! Each scenario is two functions, never inlined: `run`, and a parent that it
 //! calls and that does everything.
 
-use std::arch::asm;
+use std::arch::{asm, naked_asm};
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 
@@ -28,6 +28,7 @@ macro_rules! scenarios {
 
 scenarios! {
     "small values" run_small small
+    "two parents" run_two_parents two_parents
     "large values" run_large large
     "on_stack" run_on_stack on_a_stack
     "on_parent_stack" run_on_parent on_parent
@@ -62,6 +63,60 @@ fn small() {
         assert_eq!(coroutine.resume(n), CoroutineResult::Yield(n + 1));
     }
     assert_eq!(coroutine.resume(7), CoroutineResult::Return(7));
+}
+
+/// Calls `f(arg)` with a number of its own in RBX.
+///
+/// # Safety
+///
+/// `f` accepts `arg`.
+#[unsafe(naked)]
+unsafe extern "C-unwind" fn with_another_rbx(
+    f: unsafe extern "C-unwind" fn(*mut c_void),
+    arg: *mut c_void,
+) {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbx",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbx, -16",
+        "mov ebx, 0x0ddba11",
+        "mov rax, rdi",
+        "mov rdi, rsi",
+        "call rax",
+        "pop rbx",
+        ".cfi_def_cfa_offset 8",
+        "ret",
+        ".cfi_endproc",
+    )
+}
+
+/// The frames of the coroutine keep the RBX of the first parent. Walks after that
+/// must find that of the second.
+#[inline(never)]
+fn two_parents() {
+    type Between = Coroutine<(), (), ()>;
+    /// # Safety
+    ///
+    /// A coroutine that nobody else uses.
+    unsafe extern "C-unwind" fn resume(coroutine: *mut c_void) {
+        // SAFETY: this function's contract.
+        unsafe { &mut *coroutine.cast::<Between>() }.resume(());
+    }
+    let mut coroutine = Between::new(|yielder, ()| {
+        for _ in 0..3 {
+            yielder.suspend(());
+        }
+    });
+    let erased = (&raw mut coroutine).cast();
+    // SAFETY: it is not used meanwhile.
+    unsafe {
+        with_another_rbx(resume, erased);
+        resume(erased);
+        with_another_rbx(resume, erased);
+        resume(erased);
+    }
+    assert!(coroutine.done());
 }
 
 #[inline(never)]
