@@ -54,3 +54,20 @@ if grep -q 'skipped: built without AddressSanitizer' "$log"; then
     echo "asan: built without AddressSanitizer"
     exit 1
 fi
+
+# --- Valgrind, which is told about stacks where they are mapped.
+if ! command -v valgrind >/dev/null; then
+    echo "skipped: no valgrind"
+    exit 0
+fi
+unset RUSTFLAGS
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR%/asan}
+echo "== valgrind"
+cargo test --quiet -p switch-asm --test nesting --test dropping --test values_cross --test other_stacks --no-run
+CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --error-exitcode=9" \
+    cargo test -p switch-asm --test nesting --test dropping --test values_cross --test other_stacks -- --test-threads=1 2>&1 | tee "$log"
+# It says so if a stack is not one that it knows.
+if grep -q 'client switching stacks' "$log"; then
+    echo "valgrind: a stack is not registered"
+    exit 1
+fi
