@@ -27,7 +27,10 @@ fn child(test: &str, case: fn()) -> Option<Output> {
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(CHILD, test)
         // Last wins. The suite runs without: many tests look where locals are.
-        .env("ASAN_OPTIONS", format!("{options}:detect_stack_use_after_return=1"))
+        .env(
+            "ASAN_OPTIONS",
+            format!("{options}:detect_stack_use_after_return=1"),
+        )
         .output()
         .expect("a child");
     Some(child)
@@ -105,11 +108,7 @@ fn use_after_return_across_suspensions() {
 
 #[test]
 fn overflow_of_a_buffer() {
-    is_caught(
-        "overflow_of_a_buffer",
-        "stack-buffer-overflow",
-        overflows,
-    );
+    is_caught("overflow_of_a_buffer", "stack-buffer-overflow", overflows);
 }
 
 fn overflows() {

@@ -219,7 +219,7 @@ fn panics() {
 #[inline(never)]
 fn forced() {
     let mut coroutine = Coroutine::<(), (), ()>::new(|yielder, ()| {
-        let _dropped = vec![1];
+        let _dropped = String::from("dropped");
         yielder.suspend(());
     });
     coroutine.resume(());

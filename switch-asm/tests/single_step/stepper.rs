@@ -226,9 +226,10 @@ extern "C" fn note_the_fence() {
     fence.drain(..start);
 }
 
+/// Whether the address, of an instruction or behind a call, is in the fence.
 fn is_fence(ip: usize) -> bool {
-    let start = fenced_in as *const () as usize;
-    (start..start + 80).contains(&ip)
+    // SAFETY: any number is fine. The function looks for the byte before.
+    unsafe { _Unwind_FindEnclosingFunction(ip) == fenced_in as *const () as usize }
 }
 
 /// A walk from a trap.
@@ -292,11 +293,10 @@ extern "C" fn on_trap(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel's.
     let context = unsafe { &*context.cast::<libc::ucontext_t>() };
     let pc = context.uc_mcontext.gregs[libc::REG_RIP as usize] as usize;
-    if is_fence(pc) {
+    if is_fence(pc + 1) {
         return;
     }
-    // The function looks for the byte before.
-    // SAFETY: any number is fine.
+    // SAFETY: any number is fine. The function looks for the byte before.
     let function = unsafe { _Unwind_FindEnclosingFunction(pc + 1) };
     let scenario = shared().scenario;
     if function == scenario.run as usize {
