@@ -14,7 +14,7 @@ check() {
     local name=$1 pointers=$2
     shift 2
     echo "== $name"
-    cargo test --quiet -p switch-asm "$@" --test single_step --test frame_pointers --test walks -- --nocapture 2>&1 | tee "$log"
+    cargo "${toolchain[@]}" test --quiet -p switch-asm "$@" --test single_step --test frame_pointers --test walks -- --nocapture 2>&1 | tee "$log"
     # Nothing passes by doing nothing.
     grep -q "^frame pointers: $pointers$" "$log" || { echo "unwind: $name: built with other flags"; exit 1; }
     steps=$(grep -o '[0-9]* instructions stepped' "$log" | awk '{ sum += $1 } END { print sum + 0 }')
@@ -25,9 +25,20 @@ check() {
 }
 
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+toolchain=()
 export CARGO_TARGET_DIR=$target_dir
 check "debug" false
 check "release" false --release
 export CARGO_TARGET_DIR=$target_dir/unwind RUSTFLAGS="-C force-frame-pointers=yes"
 check "debug with frame pointers" true
 check "release with frame pointers" true --release
+
+# With a panic that unwinds through the switch, and one trampoline more.
+if ! cargo +nightly --version >/dev/null 2>&1; then
+    echo "skipped: no nightly toolchain for the feature asm-unwind"
+    exit 0
+fi
+toolchain=(+nightly)
+unset RUSTFLAGS
+export CARGO_TARGET_DIR=$target_dir/nightly
+check "nightly, asm-unwind" false --features asm-unwind

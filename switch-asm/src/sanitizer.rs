@@ -291,7 +291,11 @@ impl Resume {
     #[inline(always)]
     pub(crate) fn new(stack_base: StackPointer) -> Resume {
         Resume {
-            child: record_of(stack_base),
+            child: if IS_ON {
+                record_of(stack_base)
+            } else {
+                core::ptr::null_mut()
+            },
             fake_stack: core::ptr::null_mut(),
         }
     }
@@ -330,7 +334,11 @@ impl Suspend {
     #[inline(always)]
     pub(crate) fn new(parent_link: *mut StackPointer) -> Suspend {
         Suspend {
-            own: record(parent_link),
+            own: if IS_ON {
+                record(parent_link)
+            } else {
+                core::ptr::null_mut()
+            },
         }
     }
 

@@ -6,6 +6,7 @@
 use std::arch::{asm, naked_asm};
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use switch_asm::arch::{self, EncodedValue};
 use switch_asm::stack::{DefaultStack, Stack, StackPointer};
@@ -206,7 +207,7 @@ fn primitives() {
 
 #[inline(never)]
 fn panics() {
-    let caught = std::panic::catch_unwind(|| {
+    let caught = catch_unwind(|| {
         let mut coroutine = Coroutine::<(), (), ()>::new(|_, ()| {
             // Without the hook, which writes.
             std::panic::resume_unwind(Box::new(7))
@@ -220,6 +221,9 @@ fn panics() {
 fn forced() {
     let mut coroutine = Coroutine::<(), (), ()>::new(|yielder, ()| {
         let _dropped = String::from("dropped");
+        // The first request is caught, and comes back with a suspension.
+        let caught = catch_unwind(AssertUnwindSafe(|| yielder.suspend(())));
+        assert!(caught.is_err());
         yielder.suspend(());
     });
     coroutine.resume(());

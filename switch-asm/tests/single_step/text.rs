@@ -64,6 +64,28 @@ const CALL_TRAMPOLINE: &[Bytes] = &[
 /// is a possibility, and is described as well as the code around it.
 const JUMP_THROUGH_TABLE: &[Bytes] = &[bytes!(0xff 0x25 _ _ _ _)];
 
+/// `stack_throw_trampoline`, of the feature `asm-unwind`.
+const THROW_TRAMPOLINE: &[Bytes] = &[
+    bytes!(0x55),                   //  0 push rbp
+    bytes!(0x48 0x89 0xe5),         //  1 mov rbp, rsp
+    bytes!(0x53),                   //  2 push rbx
+    bytes!(0x53),                   //  3 push rbx
+    bytes!(0x48 0x8d 0x05 _ _ _ _), //  4 lea rax, [rip + 2f]
+    bytes!(0x50),                   //  5 push rax
+    bytes!(0x55),                   //  6 push rbp
+    bytes!(0x48 0x89 0x66 0xf0),    //  7 mov [rsi - 16], rsp
+    bytes!(0x48 0x8b 0x02),         //  8 mov rax, [rdx]
+    bytes!(0x48 0x8b 0x5a 0x08),    //  9 mov rbx, [rdx + 8]
+    bytes!(0x48 0x8b 0x6a 0x10),    // 10 mov rbp, [rdx + 16]
+    bytes!(0x48 0x89 0x42 0x10),    // 11 mov [rdx + 16], rax
+    bytes!(0x48 0x8d 0x62 0x10),    // 12 lea rsp, [rdx + 16]
+    bytes!(0xff 0xe1),              // 13 jmp rcx
+    bytes!(0x48 0x83 0xc4 0x08),    // 14 2: add rsp, 8
+    bytes!(0x5b),                   // 15 pop rbx
+    bytes!(0x5d),                   // 16 pop rbp
+    bytes!(0xc3),                   // 17 ret
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// A trampoline, or an inline sequence.
@@ -146,6 +168,7 @@ impl Text {
         let sequences = [
             ("stack_call_trampoline", CALL_TRAMPOLINE),
             ("switch_yield", SWITCH_YIELD),
+            ("stack_throw_trampoline", THROW_TRAMPOLINE),
             ("switch_and_link", SWITCH_AND_LINK),
             ("switch_and_reset", SWITCH_AND_RESET),
             ("on_stack", ON_STACK),
