@@ -125,6 +125,8 @@ cfg_if::cfg_if! {
         weak!(unpoison, "__asan_unpoison_memory_region", *const c_void, usize);
 
         const IS_ON: bool = true;
+        const ENTERED: AnyInitialFunc = entered;
+        const CALLED: CallFunc = called;
     } else {
         #[inline(always)]
         fn start() -> Option<unsafe extern "C" fn(*mut *mut c_void, *const c_void, usize)> {
@@ -140,6 +142,16 @@ cfg_if::cfg_if! {
         }
 
         const IS_ON: bool = false;
+
+        // The real ones are not compiled: their landing pads would need a
+        // personality function, which programs without unwinding do not have.
+        const ENTERED: AnyInitialFunc = not_entered;
+        const CALLED: CallFunc = not_called;
+
+        unsafe extern "C-unwind" fn not_entered(_: EncodedValue, _: *mut StackPointer, _: *mut u8) -> ! {
+            unreachable!("the sanitizer is off")
+        }
+        unsafe extern "C-unwind" fn not_called(_: *mut u8) {}
     }
 }
 
@@ -202,7 +214,7 @@ pub(crate) unsafe fn initialise(limit: StackPointer, base: StackPointer, func: u
             initial_func: func,
         });
     }
-    entered as *const () as usize
+    ENTERED as *const () as usize
 }
 
 /// Forgets what the sanitizer knows about the memory of a stack whose frames are
@@ -224,6 +236,7 @@ pub(crate) unsafe fn abandon_frames(stack_base: StackPointer) {
 /// # Safety
 ///
 /// An `InitialFunc` of a stack that `initialise` prepared.
+#[cfg(all(feature = "sanitizer", target_os = "linux"))]
 unsafe extern "C-unwind" fn entered(
     arg: EncodedValue,
     parent_link: *mut StackPointer,
@@ -405,7 +418,7 @@ impl Call {
             forget(there);
             start_to(there, &raw mut self.fake_stack);
         }
-        ((&raw mut *self).cast(), called)
+        ((&raw mut *self).cast(), CALLED)
     }
 }
 
@@ -424,6 +437,7 @@ impl Drop for Call {
 /// # Safety
 ///
 /// `call` is a `Call` whose `start` was just called.
+#[cfg(all(feature = "sanitizer", target_os = "linux"))]
 unsafe extern "C-unwind" fn called(call: *mut u8) {
     /// The call ends, by a return or an unwind.
     struct Left(Bounds);
