@@ -148,10 +148,10 @@ cfg_if::cfg_if! {
         const ENTERED: AnyInitialFunc = not_entered;
         const CALLED: CallFunc = not_called;
 
-        unsafe extern "C-unwind" fn not_entered(_: EncodedValue, _: *mut StackPointer, _: *mut u8) -> ! {
+        extern "C-unwind" fn not_entered(_: EncodedValue, _: *mut StackPointer, _: *mut u8) -> ! {
             unreachable!("the sanitizer is off")
         }
-        unsafe extern "C-unwind" fn not_called(_: *mut u8) {}
+        extern "C-unwind" fn not_called(_: *mut u8) {}
     }
 }
 
