@@ -1,6 +1,8 @@
 //! A closure with a stack of its own, resumed by hand. Must not know a
 //! scheduler.
 
+mod forced;
+
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
@@ -11,7 +13,8 @@ use crate::arch::{self, EncodedValue, SavedRegs};
 use crate::stack::DefaultStack;
 use crate::stack::{Stack, StackPointer};
 use crate::transfer::{decode, encode};
-use crate::unwind::{self, CaughtPanic, ForcedUnwind};
+use crate::trap::CoroutineTrapHandler;
+use crate::unwind::{self, CaughtPanic, Request};
 use crate::yielder::Yielder;
 
 /// Why [`Coroutine::resume`] returned.
@@ -74,6 +77,13 @@ impl<Yield, Return> CoroutineResult<Yield, Return> {
 /// send::<switch_asm::Coroutine<(), (), ()>>();
 /// ```
 ///
+/// It is `Sync` if its stack is: a shared reference cannot resume it.
+///
+/// ```
+/// fn sync<T: Sync>() {}
+/// sync::<switch_asm::Coroutine<*mut (), *mut (), *mut ()>>();
+/// ```
+///
 /// A type that wraps a coroutine may implement `Send` for itself if its author
 /// knows that everything that is ever alive across a suspension is `Send`, and
 /// that none of it is bound to the thread (thread-locals, lock guards).
@@ -127,7 +137,9 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     ///
     /// # Panics
     ///
-    /// If `func` captures more than fits on the stack.
+    /// If `func` captures more than fits on the stack, or if `stack` breaks the
+    /// promises of [`Stack`] in a way that shows.
+    #[track_caller]
     pub fn with_stack<F>(stack: S, func: F) -> Self
     where
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return + 'static,
@@ -146,13 +158,14 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     ///
     /// # Panics
     ///
-    /// If `func` captures more than fits on the stack.
+    /// As [`with_stack`](Coroutine::with_stack).
     ///
     /// # Safety
     ///
     /// All that `func`, `Input`, `Yield` and `Return` borrow outlives the
     /// coroutine. If the coroutine is forgotten, that means for ever, and the
     /// memory of the stack is never used again.
+    #[track_caller]
     pub unsafe fn with_stack_unchecked<F>(stack: S, func: F) -> Self
     where
         F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,
@@ -199,18 +212,35 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     unsafe fn switch(
         &mut self,
         sp: StackPointer,
-        input: Result<Input, ForcedUnwind>,
+        input: Result<Input, Request>,
     ) -> CoroutineResult<Yield, Result<Return, CaughtPanic>> {
         let mut input = ManuallyDrop::new(input);
+        // A panic that passes leaves it done.
+        #[cfg(feature = "asm-unwind")]
+        {
+            self.stack_ptr = None;
+        }
         // SAFETY: `sp` and the base belong together. The other side, `root` or
         // `suspend`, decodes a `Result<Input, _>` at once.
-        let (value, sp) =
-            unsafe { arch::switch_and_link(encode(&mut input), sp, self.stack.base()) };
+        let back = unsafe { arch::switch_and_link(encode(&mut input), sp, self.stack.base()) };
+        // SAFETY: this is what the switch returned.
+        unsafe { self.switched_back(back) }
+    }
+
+    /// # Safety
+    ///
+    /// The coroutine was switched to, switched back with this, and nothing
+    /// happened since.
+    #[inline]
+    unsafe fn switched_back(
+        &mut self,
+        (value, sp): (EncodedValue, Option<StackPointer>),
+    ) -> CoroutineResult<Yield, Result<Return, CaughtPanic>> {
         self.stack_ptr = sp;
         match sp {
             // SAFETY: it comes from `suspend`, which encodes a `Yield`.
             Some(_) => CoroutineResult::Yield(unsafe { decode(value) }),
-            // SAFETY: it comes from the end of `root`, which encodes this.
+            // SAFETY: it comes from `finish`, which encodes this.
             None => CoroutineResult::Return(unsafe { decode(value) }),
         }
     }
@@ -244,61 +274,12 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
         self.stack_ptr = None;
     }
 
-    /// Unwinds the coroutine, so that all destructors on its stack run, and
-    /// leaves it done. Dropping it does the same.
-    ///
-    /// The unwind starts where it is suspended, and no panic hook runs. If the
-    /// coroutine catches it and suspends again, it starts anew there: a
-    /// coroutine that does so for ever is waited for for ever. A value that it
-    /// yields or returns meanwhile is dropped.
-    ///
-    /// A coroutine that never ran just drops its closure, one that is done does
-    /// nothing.
-    ///
-    /// # Panics
-    ///
-    /// With any other panic that leaves the coroutine meanwhile; it is done all
-    /// the same. Without the feature `unwind`, always if the coroutine is
-    /// suspended after its start. With `panic = "abort"` the process aborts.
-    pub fn force_unwind(&mut self) {
-        if let Some(sp) = self.stack_ptr {
-            self.force_unwind_at(sp);
-        }
-    }
-
-    #[cold]
-    fn force_unwind_at(&mut self, sp: StackPointer) {
-        if self.started() {
-            return self.unwind_frames(sp);
-        }
-        // Done before the closure's destructors run: they may panic.
-        self.stack_ptr = None;
-        // SAFETY: it never ran, and never will.
-        unsafe { arch::drop_initial_obj(self.stack.base(), sp, self.drop_fn) };
-    }
-
-    #[cfg(feature = "unwind")]
-    fn unwind_frames(&mut self, mut sp: StackPointer) {
-        let request = ForcedUnwind(self.initial_stack_ptr);
-        loop {
-            // SAFETY: it has started and is suspended at `sp`.
-            match unsafe { self.switch(sp, Err(request)) } {
-                CoroutineResult::Yield(_) => {
-                    sp = self
-                        .stack_ptr
-                        .expect("a coroutine that yields is suspended");
-                }
-                CoroutineResult::Return(Ok(_)) => return,
-                CoroutineResult::Return(Err(payload)) => return unwind::finish(request, payload),
-            }
-        }
-    }
-
-    #[cfg(not(feature = "unwind"))]
-    fn unwind_frames(&mut self, _: StackPointer) {
-        panic!(
-            "a suspended coroutine cannot be unwound: the feature `unwind` of switch-asm is off"
-        );
+    /// What a signal handler needs to end the coroutine when it faults: see
+    /// [`trap`](crate::trap).
+    pub fn trap_handler(&self) -> CoroutineTrapHandler<Return> {
+        // SAFETY: a coroutine of this crate: its parent decodes what `finish`
+        // encodes.
+        unsafe { CoroutineTrapHandler::of_stack(&self.stack) }
     }
 
     /// Takes the stack of a coroutine that is done, for another one to use.
@@ -319,18 +300,6 @@ impl<Input, Yield, Return, S: Stack> Coroutine<Input, Yield, Return, S> {
     }
 }
 
-impl<Input, Yield, Return, S: Stack> Drop for Coroutine<Input, Yield, Return, S> {
-    fn drop(&mut self) {
-        // With `unwind`, a panic that gets out of here left nothing on the stack.
-        // Without, the frames are still there and must not lose their memory.
-        #[cfg(not(feature = "unwind"))]
-        let guard = unwind::NoUnwind("a suspended coroutine was dropped");
-        self.force_unwind();
-        #[cfg(not(feature = "unwind"))]
-        core::mem::forget(guard);
-    }
-}
-
 impl<Input, Yield, Return, S: Stack> fmt::Debug for Coroutine<Input, Yield, Return, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Coroutine")
@@ -346,7 +315,7 @@ impl<Input, Yield, Return, S: Stack> fmt::Debug for Coroutine<Input, Yield, Retu
 /// # Safety
 ///
 /// Called by the first resume of a stack that was initialised with an `F`, with
-/// an encoded `Result<Input, ForcedUnwind>`.
+/// an encoded `Result<Input, Request>`.
 unsafe extern "C-unwind" fn root<Input, Yield, Return, F>(
     input: EncodedValue,
     parent_link: &mut StackPointer,
@@ -356,19 +325,35 @@ where
     F: FnOnce(&Yielder<Input, Yield>, Input) -> Return,
 {
     // SAFETY: the parent encoded this and waits.
-    let input = unsafe { decode::<Result<Input, ForcedUnwind>>(input) };
+    let input = unsafe { decode::<Result<Input, Request>>(input) };
     // SAFETY: our own link; this function is never left, and the closure gets
     // the reference for a lifetime that ends with the closure.
     let yielder = unsafe { Yielder::<Input, Yield>::from_parent_link(parent_link) };
     let result = unwind::catch_at_root(|| {
         // SAFETY: `init_stack` put it there for us to take.
         let func = unsafe { func.read() };
-        func(yielder, unwind::start_if_asked(input))
+        // SAFETY: a request goes only to a coroutine that has started.
+        func(yielder, unsafe { input.unwrap_unchecked() })
     });
+    // SAFETY: the closure is gone. Nothing else here has a destructor.
+    unsafe { finish(result, yielder.parent_link()) }
+}
+
+/// Ends the coroutine with `result`.
+///
+/// # Safety
+///
+/// The link is that of the coroutine that runs, whose parent waits in `switch`
+/// for a `Return` of this type, and no frame has a destructor left.
+#[inline]
+pub(crate) unsafe fn finish<Return>(
+    result: Result<Return, CaughtPanic>,
+    parent_link: *mut StackPointer,
+) -> ! {
     let mut result = ManuallyDrop::new(result);
-    // SAFETY: the closure is gone, and the result belongs to the parent, which
-    // takes it at once. Nothing else here has a destructor.
-    unsafe { arch::switch_and_reset(encode(&mut result), yielder.parent_link()) }
+    // SAFETY: the result belongs to the parent, which takes it at once; the rest
+    // is this function's contract.
+    unsafe { arch::switch_and_reset(encode(&mut result), parent_link) }
 }
 
 /// # Safety

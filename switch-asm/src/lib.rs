@@ -25,8 +25,9 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | root | [`Coroutine`], [`Yielder`], [`CoroutineResult`], [`on_stack`] |
-//! | [`stack`] | the [`Stack`](stack::Stack) trait; `DefaultStack`, one mapping per stack; `Slab`, many guarded stacks in one mapping |
+//! | root | [`Coroutine`], [`ScopedCoroutine`], [`Yielder`], [`CoroutineResult`], [`on_stack`] |
+//! | [`stack`] | the [`Stack`](stack::Stack) trait; `DefaultStack`, one mapping per stack; `Slab`, many guarded stacks in one mapping; `Slabs`, slabs of every size |
+//! | [`trap`] | which stack overflowed; making a coroutine that faulted end |
 //! | [`arch`] | the primitives without the wrapper, for runtimes that bring their own: unsafe, and exactly documented |
 //!
 //! # What a switch keeps
@@ -48,20 +49,35 @@
 //! crate is `no_std`: a panic that reaches the root of a coroutine aborts, and
 //! so does dropping a suspended coroutine.
 //!
+//! `asm-unwind` (nightly, implies `unwind`): panics unwind through the switch
+//! itself. The behaviour is the same; a resume has nothing to check on its way
+//! back.
+//!
+//! # From corosensei
+//!
+//! The root, [`stack`] and [`trap`] have the names and signatures of corosensei
+//! 0.3, so that on these platforms a crate can say
+//! `corosensei = { package = "switch-asm", … }` and change nothing else.
+//!
 //! # Platforms
 //!
 //! x86_64 Linux. Anything else is a compile error until it is built.
 
 #![no_std]
+#![cfg_attr(feature = "asm-unwind", feature(asm_unwind))]
 #[cfg(any(feature = "default-stack", feature = "unwind"))]
 extern crate std;
 
 pub mod arch;
 mod coroutine;
+mod sanitizer;
+mod scoped;
 pub mod stack;
 mod transfer;
+pub mod trap;
 mod unwind;
 mod yielder;
 
 pub use coroutine::{Coroutine, CoroutineResult};
+pub use scoped::{ScopedCoroutine, ScopedCoroutineRef};
 pub use yielder::{Yielder, on_stack};

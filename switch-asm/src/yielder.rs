@@ -7,9 +7,10 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 use crate::arch;
-use crate::stack::{STACK_ALIGNMENT, Stack, StackPointer};
+use crate::sanitizer;
+use crate::stack::{self, STACK_ALIGNMENT, Stack, StackPointer};
 use crate::transfer::{decode, encode};
-use crate::unwind::{self, CaughtPanic, ForcedUnwind};
+use crate::unwind::{self, CaughtPanic, Request};
 
 /// Suspends the coroutine that it was given to.
 ///
@@ -20,6 +21,15 @@ use crate::unwind::{self, CaughtPanic, ForcedUnwind};
 /// ```compile_fail,E0277
 /// fn send<T: Send>() {}
 /// send::<&switch_asm::Yielder<(), ()>>();
+/// ```
+///
+/// nor its coroutine:
+///
+/// ```compile_fail,E0521
+/// let mut escaped = None;
+/// let mut coroutine = switch_asm::ScopedCoroutine::<(), (), ()>::new(|yielder, ()| {
+///     escaped = Some(yielder);
+/// });
 /// ```
 //
 // The address of a `Yielder` is the address of the parent link, and the link is
@@ -71,7 +81,7 @@ impl<Input, Yield> Yielder<Input, Yield> {
         // and we are on its stack, or on one that it runs code on: `&self` does
         // not leave the thread, and is gone when the coroutine ends. The other
         // side decodes a `Yield` at once, and sends `Result<Input, _>`.
-        let input: Result<Input, ForcedUnwind> =
+        let input: Result<Input, Request> =
             unsafe { decode(arch::switch_yield(encode(&mut value), self.parent_link())) };
         unwind::start_if_asked(input)
     }
@@ -82,6 +92,14 @@ impl<Input, Yield> Yielder<Input, Yield> {
     ///
     /// `F: Send` keeps a reference to a yielder out of `f`, which must not
     /// suspend: the parent would overwrite its frames.
+    ///
+    /// ```compile_fail,E0277
+    /// use switch_asm::{Coroutine, Yielder};
+    ///
+    /// Coroutine::new(|yielder: &Yielder<(), ()>, ()| {
+    ///     yielder.on_parent_stack(|| yielder.suspend(()));
+    /// });
+    /// ```
     ///
     /// ```
     /// use switch_asm::{Coroutine, Yielder};
@@ -101,10 +119,10 @@ impl<Input, Yield> Yielder<Input, Yield> {
     {
         let in_use = self.parent_link.get().get() - arch::PARENT_STACK_OFFSET;
         let base = StackPointer::new(in_use & !(STACK_ALIGNMENT - 1));
-        on_stack(
-            ParentStack(base.expect("a stack does not start at address zero")),
-            f,
-        )
+        let base = base.expect("a stack does not start at address zero");
+        // SAFETY: the link of the coroutine that calls this.
+        let limit = unsafe { sanitizer::parent_limit(self.parent_link()) };
+        call_on(ParentStack(base, limit.unwrap_or(base)), f)
     }
 }
 
@@ -115,18 +133,19 @@ impl<Input, Yield> fmt::Debug for Yielder<Input, Yield> {
 }
 
 /// The free part of the stack of a parent that waits.
-struct ParentStack(StackPointer);
+struct ParentStack(StackPointer, StackPointer);
 
 // SAFETY: the parent waits in `switch_and_link`, so nothing below its stack
 // pointer is in use. Its guard is that of the stack it runs on. Where that stack
-// ends is not known, and `on_stack`, the only user, does not ask.
+// ends only the sanitizer knows, and `call_on`, the only user, asks for nobody
+// else.
 unsafe impl Stack for ParentStack {
     fn base(&self) -> StackPointer {
         self.0
     }
 
     fn limit(&self) -> StackPointer {
-        self.0
+        self.1
     }
 }
 
@@ -148,8 +167,20 @@ unsafe impl Stack for ParentStack {
 /// # Panics
 ///
 /// With what `f` panics with. Without the feature `unwind` a panic in `f`
-/// aborts.
+/// aborts. If `stack` breaks the promises of [`Stack`] in a way that shows.
+#[inline]
+#[track_caller]
 pub fn on_stack<F, R>(stack: impl Stack, f: F) -> R
+where
+    F: FnOnce() -> R,
+{
+    stack::check(&stack);
+    call_on(stack, f)
+}
+
+// The compiler finds it too large, which it is not once the result is known.
+#[inline(always)]
+fn call_on<F, R>(stack: impl Stack, f: F) -> R
 where
     F: FnOnce() -> R,
 {

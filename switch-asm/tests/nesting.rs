@@ -87,3 +87,21 @@ fn each_resume_may_come_from_somewhere_else() {
     });
     assert_eq!(elsewhere.resume(()), CoroutineResult::Return(7));
 }
+
+#[test]
+fn stacks_are_made_on_the_smallest_stacks() {
+    use switch_asm::stack::{DefaultStack, Slab};
+
+    for _ in 0..100 {
+        let stack = DefaultStack::new(32 * 1024).expect("a stack");
+        let mut outer = Coroutine::<(), (), usize, _>::with_stack(stack, |_, ()| {
+            // Far from each other, so that each meets a new part of the tables.
+            let kept: Vec<_> = (0..20)
+                .map(|_| Slab::new(1 << 20, 4096, 1 << 10).expect("address space"))
+                .collect();
+            drop(DefaultStack::new(16 * 1024).expect("a stack"));
+            kept.len()
+        });
+        assert_eq!(outer.resume(()), CoroutineResult::Return(20));
+    }
+}

@@ -44,6 +44,17 @@
 //! [`on_stack`] catch everything, since an unwind out of an assembly block is
 //! undefined behaviour.
 //!
+//! On nightly the feature `asm-unwind` declares that the blocks may unwind. Then
+//! a panic goes from a coroutine into its parent like a walk, and
+//! `switch_and_throw` starts one in a coroutine that waits.
+//!
+//! # Traps
+//!
+//! A stack that faulted (an overflow, a bad address) can be made to run a last
+//! function instead of what it ran: a signal handler calls
+//! [`setup_trap_trampoline`] and puts the registers that it gets into the
+//! interrupted context.
+//!
 //! # Not switched
 //!
 //! The MXCSR and the x87 control word stay as they are, in both directions.
@@ -80,15 +91,23 @@
 //! ```
 
 cfg_if::cfg_if! {
-    if #[cfg(all(target_arch = "x86_64", target_os = "linux", target_pointer_width = "64"))] {
+    if #[cfg(all(target_os = "uefi", any(feature = "default-stack", feature = "unwind")))] {
+        compile_error!("the features `default-stack` and `unwind` of switch-asm need Linux; turn them off");
+    } else if #[cfg(all(
+        target_arch = "x86_64",
+        any(target_os = "linux", target_os = "uefi"),
+        target_pointer_width = "64"
+    ))] {
         mod x86_64;
         pub use x86_64::{
             InitialFunc, PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, STACK_ALIGNMENT, SavedRegs,
-            StackWord, drop_initial_obj, init_stack, on_stack, saved_regs, switch_and_link,
-            switch_and_reset, switch_yield,
+            StackWord, TrapFunc, TrapHandlerRegs, drop_initial_obj, init_stack, on_stack,
+            saved_regs, setup_trap_trampoline, switch_and_link, switch_and_reset, switch_yield,
         };
+        #[cfg(feature = "asm-unwind")]
+        pub use x86_64::{ThrowFunc, switch_and_throw};
     } else {
-        compile_error!("switch-asm runs on x86_64 Linux only, so far");
+        compile_error!("switch-asm runs on x86_64 Linux and UEFI only, so far");
     }
 }
 

@@ -12,7 +12,8 @@
 
 use std::io;
 
-use super::mapping::{PAGE_SIZE, pointer};
+use super::mapping::PAGE_SIZE;
+use super::sys;
 
 /// `linux/mman.h`. Kernels before 6.13 answer `EINVAL`, newer ones too if the
 /// memory is locked (`mlockall`).
@@ -67,15 +68,12 @@ impl Guards {
         debug_assert!(start.is_multiple_of(PAGE_SIZE) && len.is_multiple_of(PAGE_SIZE));
         debug_assert!(len > 0);
         // SAFETY: the caller owns the range and does not need its content.
-        if unsafe { libc::madvise(pointer(start), len, self.advice) } == 0 {
+        if unsafe { sys::advise(start, len, self.advice) }.is_ok() {
             return Ok(());
         }
         // Whatever the reason (not known, not allowed, locked): the old way.
         // SAFETY: as above.
-        if unsafe { libc::mprotect(pointer(start), len, self.protection) } == 0 {
-            return Ok(());
-        }
-        Err(explain(io::Error::last_os_error()))
+        unsafe { sys::protect(start, len, self.protection) }.map_err(explain)
     }
 }
 
@@ -108,7 +106,7 @@ mod tests {
         // reads the address, in the kernel.
         unsafe {
             assert_eq!(libc::pipe(pipe.as_mut_ptr()), 0);
-            let written = libc::write(pipe[1], pointer(address), 1);
+            let written = libc::write(pipe[1], std::ptr::without_provenance(address), 1);
             libc::close(pipe[0]);
             libc::close(pipe[1]);
             written == 1
@@ -129,7 +127,7 @@ mod tests {
 
     fn guards_exactly_the_page(guards: Guards) -> usize {
         let mapping = Mapping::new(3 * PAGE_SIZE).expect("three pages");
-        let guard = mapping.start() + PAGE_SIZE;
+        let guard = mapping.start().get() + PAGE_SIZE;
         assert!(is_readable(guard));
         // SAFETY: a page of an unused mapping.
         unsafe { guards.install(guard, PAGE_SIZE) }.expect("one guard");
@@ -137,7 +135,7 @@ mod tests {
         assert!(!is_readable(guard));
         assert!(!is_readable(guard + PAGE_SIZE - 1));
         assert!(is_readable(guard + PAGE_SIZE));
-        mappings(mapping.start(), mapping.end())
+        mappings(guard - PAGE_SIZE, guard + 2 * PAGE_SIZE)
     }
 
     #[test]

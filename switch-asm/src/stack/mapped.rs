@@ -2,8 +2,11 @@
 
 use std::io;
 
+use super::grid::{Grid, Verdict};
 use super::guard::Guards;
-use super::mapping::{Mapping, PAGE_SIZE, too_much, whole_pages};
+use super::mapping::{Mapping, PAGE_SIZE, high_water, too_much, whole_pages};
+use super::registry;
+use super::valgrind::ValgrindStackRegistration;
 use super::{MIN_STACK_SIZE, Stack, StackPointer};
 
 /// A stack with a mapping of its own and a guard page at its low end.
@@ -20,6 +23,9 @@ use super::{MIN_STACK_SIZE, Stack, StackPointer};
 /// ```
 #[derive(Debug)]
 pub struct DefaultStack {
+    // Few words: a coroutine moves with its stack. Dropped in this order:
+    // Valgrind does not know memory that is gone.
+    _valgrind: ValgrindStackRegistration,
     mapping: Mapping,
 }
 
@@ -46,8 +52,58 @@ impl DefaultStack {
         // Owned from here on: a guard that fails gives the memory back.
         let mapping = Mapping::new(len)?;
         // SAFETY: the first page of a mapping that nobody uses yet.
-        unsafe { guards.install(mapping.start(), PAGE_SIZE)? };
-        Ok(DefaultStack { mapping })
+        unsafe { guards.install(mapping.start().get(), PAGE_SIZE)? };
+        let stack = DefaultStack {
+            _valgrind: ValgrindStackRegistration::of_range(
+                mapping.start().get() + PAGE_SIZE,
+                usable,
+            ),
+            mapping,
+        };
+        registry::insert(&stack.grid());
+        Ok(stack)
+    }
+
+    /// The grid with this stack alone.
+    fn grid(&self) -> Grid {
+        Grid {
+            start: self.mapping.start().get(),
+            stack_size: self.mapping.end().get() - self.mapping.start().get() - PAGE_SIZE,
+            guard_size: PAGE_SIZE,
+            count: 1,
+        }
+    }
+
+    /// What `address` is, as seen from this stack. Fit for a signal handler.
+    ///
+    /// ```
+    /// use switch_asm::stack::{DefaultStack, Stack, Verdict};
+    ///
+    /// let stack = DefaultStack::new(100_000)?;
+    /// let Verdict::Guard(whose) = stack.locate(stack.limit().get()) else {
+    ///     panic!("the guard is at the limit")
+    /// };
+    /// assert_eq!(whose.base, stack.base());
+    /// assert_eq!(stack.locate(whose.limit.get() + whose.guard_size), Verdict::Inside(whose));
+    /// assert_eq!(stack.locate(0), Verdict::Foreign);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn locate(&self, address: usize) -> Verdict {
+        self.grid().locate(address)
+    }
+
+    /// How many bytes below the base were ever touched, in whole pages.
+    ///
+    /// Memory that was swapped out does not count.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot tell.
+    pub fn high_water(&self) -> io::Result<usize> {
+        high_water(
+            self.mapping.start().get() + PAGE_SIZE,
+            self.mapping.end().get(),
+        )
     }
 }
 
@@ -72,18 +128,20 @@ impl Default for DefaultStack {
 unsafe impl Stack for DefaultStack {
     #[inline]
     fn base(&self) -> StackPointer {
-        address(self.mapping.end())
+        self.mapping.end()
     }
 
     #[inline]
     fn limit(&self) -> StackPointer {
-        address(self.mapping.start())
+        self.mapping.start()
     }
 }
 
-#[inline]
-fn address(address: usize) -> StackPointer {
-    StackPointer::new(address).expect("nothing is mapped at address zero")
+impl Drop for DefaultStack {
+    fn drop(&mut self) {
+        // First: nobody finds memory that is gone.
+        registry::remove(&self.grid());
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! A range of pages from the operating system. Must not know about guards.
 
 use std::io;
-use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::vec::Vec;
+
+use super::{StackPointer, sys};
 
 /// x86_64 has no other base page size.
 pub(super) const PAGE_SIZE: usize = 4096;
@@ -9,8 +13,8 @@ pub(super) const PAGE_SIZE: usize = 4096;
 /// Private anonymous memory, unmapped on drop.
 #[derive(Debug)]
 pub(super) struct Mapping {
-    start: usize,
-    len: usize,
+    start: StackPointer,
+    end: StackPointer,
 }
 
 impl Mapping {
@@ -18,65 +22,115 @@ impl Mapping {
     /// writable, and not accounted for until it is touched.
     pub(super) fn new(len: usize) -> io::Result<Mapping> {
         debug_assert!(len.is_multiple_of(PAGE_SIZE) && len > 0);
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
-        // SAFETY: a new mapping, at an address that the kernel picks.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                len,
-                libc::PROT_READ | libc::PROT_WRITE,
-                flags,
-                -1,
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            let error = io::Error::last_os_error();
-            return Err(io::Error::new(
+        // Relaxed: only a hint; the lock orders the rest.
+        if ANY_STUCK.load(Ordering::Relaxed) {
+            retry_stuck();
+        }
+        match sys::map(len) {
+            Ok(start) => Ok(Mapping {
+                start: StackPointer::new(start).expect("nothing is mapped at address zero"),
+                end: StackPointer::new(start + len).expect("it does not wrap around"),
+            }),
+            Err(error) => Err(io::Error::new(
                 error.kind(),
                 std::format!(
-                    "cannot map {len} bytes for stacks: {error} \
-                     (limits: `ulimit -v`, sysctl vm.overcommit_memory)"
+                    "cannot map {len} bytes for stacks: {error} (limits: `ulimit -v`, sysctl \
+                     vm.overcommit_memory, sysctl vm.max_map_count)"
                 ),
-            ));
+            )),
         }
-        // Whoever runs on this memory knows it by address only.
-        Ok(Mapping {
-            start: start.expose_provenance(),
-            len,
-        })
     }
 
     /// The lowest address.
-    pub(super) fn start(&self) -> usize {
+    #[inline]
+    pub(super) fn start(&self) -> StackPointer {
         self.start
     }
 
     /// The first address past the end.
-    pub(super) fn end(&self) -> usize {
-        self.start + self.len
+    #[inline]
+    pub(super) fn end(&self) -> StackPointer {
+        self.end
+    }
+
+    fn len(&self) -> usize {
+        self.end.get() - self.start.get()
     }
 
     /// Keeps the kernel from backing a touched page with a huge one, which would
     /// commit 2 MiB to a stack that uses one page.
     pub(super) fn no_huge_pages(&self) {
-        // SAFETY: advice about memory that we own, which changes no content. It
-        // fails only on kernels that have no huge pages to keep away.
-        unsafe { libc::madvise(pointer(self.start), self.len, libc::MADV_NOHUGEPAGE) };
+        // It fails only on kernels that have no huge pages to keep away.
+        // SAFETY: advice about memory that we own, which changes no content.
+        let _ = unsafe { sys::advise(self.start.get(), self.len(), libc::MADV_NOHUGEPAGE) };
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: exactly what `new` mapped; stacks on it keep it alive.
-        let result = unsafe { libc::munmap(pointer(self.start), self.len) };
-        debug_assert_eq!(result, 0, "munmap: {}", io::Error::last_os_error());
+        if unsafe { sys::unmap(self.start.get(), self.len()) }.is_err() {
+            stuck(self.start.get(), self.len());
+        }
     }
 }
 
-/// An address as the system calls take it.
-pub(super) fn pointer(address: usize) -> *mut libc::c_void {
-    ptr::with_exposed_provenance_mut(address)
+/// Ranges that are nobody's and could not be unmapped. The kernel joins
+/// neighbouring mappings, so that to unmap one may take a mapping *more*, which
+/// vm.max_map_count may not allow at the moment.
+static STUCK: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
+static ANY_STUCK: AtomicBool = AtomicBool::new(false);
+
+#[cold]
+fn stuck(start: usize, len: usize) {
+    // The address range stays, the memory goes. Nothing more can be done if
+    // even that fails.
+    // SAFETY: nobody uses it any more.
+    let _ = unsafe { sys::advise(start, len, libc::MADV_DONTNEED) };
+    let mut stuck = STUCK.lock().unwrap_or_else(PoisonError::into_inner);
+    stuck.push((start, len));
+    ANY_STUCK.store(true, Ordering::Relaxed);
+}
+
+#[cold]
+fn retry_stuck() {
+    let mut stuck = STUCK.lock().unwrap_or_else(PoisonError::into_inner);
+    // SAFETY: nobody uses what is in this list.
+    stuck.retain(|&(start, len)| unsafe { sys::unmap(start, len) }.is_err());
+    ANY_STUCK.store(!stuck.is_empty(), Ordering::Relaxed);
+}
+
+/// How many bytes of `start..end`, counted from the end down to the lowest page
+/// that is in memory.
+///
+/// Memory that was never touched is not. Memory that was swapped out counts as
+/// untouched.
+///
+/// # Errors
+///
+/// If the kernel cannot tell.
+pub(super) fn high_water(start: usize, end: usize) -> io::Result<usize> {
+    const WINDOW: usize = 128;
+    let top = end.next_multiple_of(PAGE_SIZE);
+    let mut window = start;
+    while window < top {
+        let len = (top - window).min(WINDOW * PAGE_SIZE);
+        let mut pages = [0_u8; WINDOW];
+        sys::resident(window, len, &mut pages).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                std::format!("cannot ask which pages of a stack are in memory: {error}"),
+            )
+        })?;
+        let touched = pages[..len / PAGE_SIZE]
+            .iter()
+            .position(|page| page & 1 == 1);
+        if let Some(page) = touched {
+            return Ok(end.saturating_sub(window + page * PAGE_SIZE));
+        }
+        window += len;
+    }
+    Ok(0)
 }
 
 /// `size` rounded up to whole pages, or the reason why not.

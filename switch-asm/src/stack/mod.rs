@@ -1,23 +1,38 @@
 //! Stacks: the trait, one mapping per stack, many stacks per mapping.
 //! Must not know what runs on them.
+//!
+//! | type | what |
+//! |---|---|
+//! | `DefaultStack` | one stack, one mapping: a few system calls each |
+//! | `Slab` | many stacks of one size in one mapping |
+//! | `Slabs` | stacks of any size, from as many slabs as it takes |
 
 use core::num::NonZeroUsize;
 
 pub use crate::arch::STACK_ALIGNMENT;
 
-#[cfg(feature = "default-stack")]
-mod guard;
-#[cfg(feature = "default-stack")]
-mod mapped;
-#[cfg(feature = "default-stack")]
-mod mapping;
-#[cfg(feature = "default-stack")]
-mod slab;
+cfg_if::cfg_if! {
+    if #[cfg(feature = "default-stack")] {
+        #[cfg(test)]
+        pub(crate) mod faults;
+        mod grid;
+        mod guard;
+        mod mapped;
+        mod mapping;
+        mod registry;
+        mod slab;
+        mod slabs;
+        mod sys;
 
-#[cfg(feature = "default-stack")]
-pub use mapped::DefaultStack;
-#[cfg(feature = "default-stack")]
-pub use slab::{Slab, SlabStack};
+        pub use grid::{Extent, Verdict};
+        pub use mapped::DefaultStack;
+        pub use slab::{Slab, SlabStack};
+        pub use slabs::Slabs;
+
+        pub(crate) use registry::locate;
+    }
+}
+pub mod valgrind;
 
 /// An address on a stack, or just past its highest byte. Never zero.
 pub type StackPointer = NonZeroUsize;
@@ -59,4 +74,35 @@ unsafe impl<S: Stack> Stack for &mut S {
     fn limit(&self) -> StackPointer {
         (**self).limit()
     }
+}
+
+/// Panics if `stack` shows that it breaks the promises of [`Stack`]. What does
+/// not show (a missing guard) is not checked.
+#[inline]
+#[track_caller]
+pub(crate) fn check(stack: &impl Stack) {
+    let (base, limit) = (stack.base().get(), stack.limit().get());
+    let aligned = (base | limit).is_multiple_of(STACK_ALIGNMENT);
+    if !aligned || limit > base || base - limit < MIN_STACK_SIZE {
+        not_a_stack(base, limit);
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn not_a_stack(base: usize, limit: usize) -> ! {
+    if limit > base {
+        panic!("not a stack: its limit {limit:#x} is above its base {base:#x}");
+    }
+    if !(base | limit).is_multiple_of(STACK_ALIGNMENT) {
+        panic!(
+            "not a stack: its base {base:#x} and its limit {limit:#x} must be multiples of \
+             {STACK_ALIGNMENT}"
+        );
+    }
+    panic!(
+        "not a stack: it has {} bytes, guard included, and needs {MIN_STACK_SIZE} without",
+        base - limit
+    );
 }

@@ -1,36 +1,20 @@
 //! Many guarded stacks in one mapping. Must not know what runs on them, nor
 //! when it is worth it to give memory back.
 //!
-//! ```text
-//!  low                                                             high
-//!  | guard | stack 0        | guard | stack 1        | guard | stack 2 ...
-//!  |<------ stride -------->|                     ^ colour: the base of each
-//!                                                   stack is a little lower
-//! ```
-//!
-//! *Colour.* Stacks a power of two apart would put their hottest words, next to
-//! the base, into the same few cache sets. So the bases cycle through
-//! `COLOURS` cache lines.
-//!
 //! *Lazy.* A guard costs a system call of about a microsecond and a page table,
 //! so each is put in when its stack is taken for the first time. A slab that
 //! is used little costs little.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
+use super::grid::{Grid, Verdict};
 use super::guard::Guards;
-use super::mapping::{Mapping, PAGE_SIZE, invalid, pointer, too_much, whole_pages};
-use super::{MIN_STACK_SIZE, Stack, StackPointer};
-
-/// Size of a cache line.
-const LINE: usize = 64;
-/// How many different offsets the bases of neighbouring stacks have.
-const COLOURS: usize = 8;
-/// The largest of these offsets.
-const MAX_COLOUR: usize = (COLOURS - 1) * LINE;
-const _: () = assert!(MAX_COLOUR <= 512 && LINE.is_multiple_of(super::STACK_ALIGNMENT));
+use super::mapping::{Mapping, PAGE_SIZE, high_water, invalid, too_much, whole_pages};
+use super::valgrind::ValgrindStackRegistration;
+use super::{MIN_STACK_SIZE, Stack, StackPointer, registry, sys};
 
 /// Many stacks of one size in one mapping, each with its guard.
 ///
@@ -61,12 +45,13 @@ pub struct Slab {
 
 #[derive(Debug)]
 struct Shared {
-    mapping: Mapping,
-    stack_size: usize,
-    guard_size: usize,
-    count: usize,
-    guards: Guards,
+    grid: Grid,
     free: Mutex<Free>,
+    guards: Guards,
+    /// `Free::taken`, to be read without the lock. Written under it.
+    taken: AtomicUsize,
+    // Dropped last: nobody finds or knows memory that is gone.
+    _mapping: Mapping,
 }
 
 /// Which stacks nobody has.
@@ -79,6 +64,14 @@ struct Shared {
 struct Free {
     returned: Vec<u32>,
     untouched: usize,
+    /// Of the stacks below `untouched`. Empty where there is no Valgrind.
+    valgrind: Vec<ValgrindStackRegistration>,
+}
+
+impl Free {
+    fn taken(&self) -> usize {
+        self.untouched - self.returned.len()
+    }
 }
 
 impl Slab {
@@ -129,18 +122,24 @@ impl Slab {
         mapping.no_huge_pages();
         let mut returned = Vec::new();
         returned.try_reserve_exact(count)?;
-        let free = Mutex::new(Free {
-            returned,
-            untouched: 0,
-        });
-        let shared = Shared {
-            mapping,
+        let grid = Grid {
+            start: mapping.start().get(),
             stack_size,
             guard_size,
             count,
-            guards,
-            free,
         };
+        let shared = Shared {
+            grid,
+            free: Mutex::new(Free {
+                returned,
+                untouched: 0,
+                valgrind: Vec::new(),
+            }),
+            guards,
+            taken: AtomicUsize::new(0),
+            _mapping: mapping,
+        };
+        registry::insert(&shared.grid);
         Ok(Slab {
             shared: Arc::new(shared),
         })
@@ -156,53 +155,97 @@ impl Slab {
     /// met.
     pub fn take(&self) -> io::Result<Option<SlabStack>> {
         let shared = &self.shared;
+        let grid = &shared.grid;
         let mut free = shared.free();
         let index = if let Some(index) = free.returned.pop() {
-            index
-        } else if free.untouched < shared.count {
+            index as usize
+        } else if free.untouched < grid.count {
             let index = free.untouched;
             // SAFETY: nobody ever had this stack (rule 1).
             unsafe {
                 shared
                     .guards
-                    .install(shared.stack_start(index), shared.guard_size)?
+                    .install(grid.limit(index).get(), grid.guard_size)?
             };
+            let valgrind = ValgrindStackRegistration::of_range(grid.lowest(index), grid.stack_size);
+            if valgrind.is_known() {
+                free.valgrind.push(valgrind);
+            }
             free.untouched += 1;
-            index as u32
+            index
         } else {
             return Ok(None);
         };
+        shared.taken.store(free.taken(), Ordering::Relaxed);
         drop(free);
-        let base = shared.stack_base(index as usize);
         Ok(Some(SlabStack {
             shared: Arc::clone(shared),
-            base,
-            index,
+            base: grid.base(index),
+            index: index as u32,
         }))
+    }
+
+    /// Gives memory of the stacks that nobody has back to the kernel: all of it
+    /// but `keep` bytes below each base, in whole pages. Guards and page tables
+    /// stay. Returns how many stacks it went over.
+    ///
+    /// Others may take and give back stacks meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// What `madvise` says: locked memory is not given back.
+    pub fn trim(&self, keep: usize) -> io::Result<usize> {
+        let mut trimmed = 0;
+        loop {
+            // Locked for one stack at a time: it is nobody's as long as it is in
+            // the list. The front of the list is the cold end.
+            let free = self.shared.free();
+            let Some(&index) = free.returned.get(trimmed) else {
+                return Ok(trimmed);
+            };
+            // SAFETY: nothing is on a stack that nobody has.
+            unsafe { self.shared.discard_below(index as usize, keep)? };
+            trimmed += 1;
+        }
+    }
+
+    /// What `address` is, as seen from this slab, in constant time. Fit for a
+    /// signal handler.
+    ///
+    /// Stacks that were never taken have no guard yet, but their place is told
+    /// all the same.
+    pub fn locate(&self, address: usize) -> Verdict {
+        self.shared.grid.locate(address)
+    }
+
+    /// How many stacks are taken.
+    ///
+    /// Another thread may take one, or give one back, right after.
+    pub fn taken(&self) -> usize {
+        self.shared.taken.load(Ordering::Relaxed)
     }
 
     /// Whether no stack is taken, so that dropping the slab would unmap it.
     ///
     /// Another thread may take one right after.
     pub fn is_idle(&self) -> bool {
-        let free = self.shared.free();
-        free.returned.len() == free.untouched
+        self.shared.free().taken() == 0
     }
 
     /// How many stacks it has, taken or not.
     pub fn capacity(&self) -> usize {
-        self.shared.count
+        self.shared.grid.count
     }
 
     /// Usable bytes of each stack, cache colour included.
     pub fn stack_size(&self) -> usize {
-        self.shared.stack_size
+        self.shared.grid.stack_size
     }
 
     /// Bytes at the low end of each stack, from its
     /// [`limit`](Stack::limit), that fault.
     pub fn guard_size(&self) -> usize {
-        self.shared.guard_size
+        self.shared.grid.guard_size
     }
 }
 
@@ -212,22 +255,30 @@ impl Shared {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lowest address of a stack: its guard.
-    fn stack_start(&self, index: usize) -> usize {
-        debug_assert!(index < self.count);
-        self.mapping.start() + index * (self.guard_size + self.stack_size)
+    /// # Safety
+    ///
+    /// Nothing on the stack deeper than `keep` bytes is in use.
+    unsafe fn discard_below(&self, index: usize, keep: usize) -> io::Result<()> {
+        let start = self.grid.lowest(index);
+        let end = self.grid.base(index).get().saturating_sub(keep) & !(PAGE_SIZE - 1);
+        if end <= start {
+            return Ok(());
+        }
+        // SAFETY: pages of this stack that hold nothing in use (this function's
+        // contract) and are no guard.
+        unsafe { sys::advise(start, end - start, libc::MADV_DONTNEED) }.map_err(|error| {
+            let text = std::format!(
+                "cannot give memory of a stack back: {error} (locked memory stays: `ulimit -l`)"
+            );
+            io::Error::new(error.kind(), text)
+        })
     }
+}
 
-    fn stack_base(&self, index: usize) -> StackPointer {
-        let top = self.stack_start(index) + self.guard_size + self.stack_size;
-        // A stack of one page has nothing to spare.
-        let room = self.stack_size - MIN_STACK_SIZE;
-        let colour = if room < MAX_COLOUR {
-            0
-        } else {
-            index % COLOURS * LINE
-        };
-        StackPointer::new(top - colour).expect("nothing is mapped at address zero")
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // First: nobody finds memory that is gone.
+        registry::remove(&self.grid);
     }
 }
 
@@ -258,24 +309,30 @@ impl SlabStack {
     /// Nothing on the stack deeper than `keep` bytes is in use: it is empty, or
     /// suspended with its stack pointer higher than that.
     pub unsafe fn discard_below(&self, keep: usize) -> io::Result<()> {
-        let start = self.shared.stack_start(self.index as usize) + self.shared.guard_size;
-        let end = self.base.get().saturating_sub(keep) & !(PAGE_SIZE - 1);
-        if end <= start {
-            return Ok(());
-        }
-        // SAFETY: pages of this stack that hold nothing in use (this function's
-        // contract) and are no guard.
-        match unsafe { libc::madvise(pointer(start), end - start, libc::MADV_DONTNEED) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
+        // SAFETY: this function's contract.
+        unsafe { self.shared.discard_below(self.index as usize, keep) }
+    }
+
+    /// How many bytes below the base were touched since the memory was last
+    /// given back, in whole pages. By this stack's former users too.
+    ///
+    /// Memory that was swapped out does not count.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot tell.
+    pub fn high_water(&self) -> io::Result<usize> {
+        let lowest = self.shared.grid.lowest(self.index as usize);
+        high_water(lowest, self.base.get())
     }
 }
 
 impl Drop for SlabStack {
     fn drop(&mut self) {
+        let mut free = self.shared.free();
         // Has room, so this neither allocates nor fails (rule 3).
-        self.shared.free().returned.push(self.index);
+        free.returned.push(self.index);
+        self.shared.taken.store(free.taken(), Ordering::Relaxed);
     }
 }
 
@@ -290,85 +347,9 @@ unsafe impl Stack for SlabStack {
 
     #[inline]
     fn limit(&self) -> StackPointer {
-        StackPointer::new(self.shared.stack_start(self.index as usize))
-            .expect("nothing is mapped at address zero")
+        self.shared.grid.limit(self.index as usize)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::string::ToString;
-
-    use super::*;
-
-    /// Runs the rest of a test in a child, which may use up what the other tests
-    /// need too. `None` in the parent, once the child succeeded.
-    fn in_a_child(test: &str) -> Option<()> {
-        const CHILD: &str = "SLAB_CHILD";
-        if std::env::var_os(CHILD).is_some() {
-            return Some(());
-        }
-        let child = std::process::Command::new(std::env::current_exe().expect("our own path"))
-            .args(["--exact", test])
-            .env(CHILD, test)
-            .output()
-            .expect("a child");
-        let output = std::string::String::from_utf8_lossy(&child.stdout);
-        assert!(output.contains("1 passed"), "{output}");
-        None
-    }
-
-    #[test]
-    fn a_stack_without_a_guard_is_not_given_out() {
-        let slab = Slab::with_guards(PAGE_SIZE, PAGE_SIZE, 2, Guards::refused()).expect("a slab");
-        for _ in 0..3 {
-            let error = slab.take().expect_err("no guard");
-            assert!(error.to_string().starts_with("cannot guard"), "{error}");
-            assert!(slab.is_idle());
-        }
-    }
-
-    #[test]
-    fn an_older_kernel_runs_out_of_mappings_and_says_so() {
-        let test = "stack::slab::tests::an_older_kernel_runs_out_of_mappings_and_says_so";
-        let Some(()) = in_a_child(test) else { return };
-
-        let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("procfs");
-        let limit: usize = limit.trim().parse().expect("a number");
-        if limit > 1 << 20 {
-            return; // Somebody followed the advice; this would take a while.
-        }
-        let slab =
-            Slab::with_guards(PAGE_SIZE, PAGE_SIZE, limit, Guards::protect_only()).expect("a slab");
-        let mut stacks = Vec::with_capacity(limit);
-        let error = loop {
-            match slab.take() {
-                Ok(stack) => stacks.push(stack.expect("the mappings end first")),
-                Err(error) => break error,
-            }
-        };
-        assert!(stacks.len() > limit / 4, "only {} stacks", stacks.len());
-        assert!(error.to_string().contains("vm.max_map_count"), "{error}");
-
-        // The stack whose guard failed is still there, and so are the others.
-        let held = stacks.len();
-        assert!(slab.take().is_err());
-        assert!(!slab.is_idle());
-        let last = stacks.pop().map(|stack| stack.base());
-        assert_eq!(
-            slab.take()
-                .expect("a guarded one")
-                .map(|stack| stack.base()),
-            last
-        );
-        stacks.clear();
-        assert!(slab.is_idle());
-        for _ in 0..held {
-            stacks.push(
-                slab.take()
-                    .expect("guards are in place")
-                    .expect("as many as before"),
-            );
-        }
-    }
-}
+mod tests;

@@ -9,7 +9,8 @@ use super::layout::{
     SuspendedFrame,
 };
 use super::trampoline::stack_init_trampoline;
-use crate::stack::{MIN_STACK_SIZE, Stack, StackPointer};
+use crate::sanitizer;
+use crate::stack::{self as stacks, MIN_STACK_SIZE, Stack, StackPointer};
 
 /// Makes `stack` ready so that the first resume calls `func`.
 ///
@@ -18,7 +19,8 @@ use crate::stack::{MIN_STACK_SIZE, Stack, StackPointer};
 ///
 /// # Panics
 ///
-/// If `obj` is so large that it could not lie between the base and the limit of
+/// If `stack` is none: not aligned, its limit above its base, or smaller than
+/// [`MIN_STACK_SIZE`]. If `obj` is so large that it could not lie between the base and the limit of
 /// the stack. (One that merely leaves too little room for `func` runs into the
 /// guard.)
 ///
@@ -27,17 +29,32 @@ use crate::stack::{MIN_STACK_SIZE, Stack, StackPointer};
 /// - Nothing else uses `stack` until it ends or is discarded.
 /// - `obj` is gone if the stack is reused or freed before its first resume,
 ///   unless [`drop_initial_obj`] dropped it.
-/// - `func` must not unwind.
+/// - `func` must not unwind, unless the feature `asm-unwind` is on.
 #[inline]
+#[track_caller]
 pub unsafe fn init_stack<T>(stack: &impl Stack, func: InitialFunc<T>, obj: T) -> StackPointer {
+    stacks::check(stack);
     let base = stack.base().get();
     let base_frame = base - size_of::<BaseFrame>();
-    let room = base_frame - stack.limit().get();
-    let align = align_of::<T>().max(STACK_ALIGNMENT);
-    if size_of::<T>().saturating_add(align) >= room.saturating_sub(size_of::<InitialFrame>()) {
+    let object_end = base_frame - sanitizer::RECORD_SIZE;
+    let room = object_end - stack.limit().get();
+    let align = const {
+        if align_of::<T>() > STACK_ALIGNMENT {
+            align_of::<T>()
+        } else {
+            STACK_ALIGNMENT
+        }
+    };
+    let size = const { size_of::<T>().next_multiple_of(STACK_ALIGNMENT) };
+    // What every stack has room for needs no look.
+    let is_small = const { size_of::<T>() < 1024 && align_of::<T>() < 1024 };
+    if !is_small && size + align >= room - size_of::<InitialFrame>() {
         too_large(size_of::<T>(), room);
     }
-    let object = (base_frame - size_of::<T>()) & !(align - 1);
+    let mut object = object_end - size;
+    if align > STACK_ALIGNMENT {
+        object &= !(align - 1);
+    }
     let sp = object - size_of::<InitialFrame>();
 
     // SAFETY: all three lie between the limit and the base of a stack that is
@@ -45,11 +62,12 @@ pub unsafe fn init_stack<T>(stack: &impl Stack, func: InitialFunc<T>, obj: T) ->
     // faults. They are disjoint and aligned: `base` and `object` to
     // STACK_ALIGNMENT at least, `sp` to a word below that.
     unsafe {
+        let func = sanitizer::initialise(stack.limit(), stack.base(), func as usize);
         at::<BaseFrame>(base_frame)
             .cast::<u8>()
             .add(offset_of!(BaseFrame, initial_func))
             .cast::<StackWord>()
-            .write(func as usize as StackWord);
+            .write(func as StackWord);
         at::<T>(object).write(obj);
         at::<InitialFrame>(sp).write(InitialFrame { rip: initial_rip() });
         StackPointer::new_unchecked(sp)

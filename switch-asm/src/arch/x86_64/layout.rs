@@ -24,8 +24,9 @@ pub type StackWord = u64;
 ///
 /// It gets the value of that resume, the address of the parent link, and the
 /// address of the object that [`init_stack`](super::init_stack) placed on the
-/// stack, which it owns. It must not unwind, and it ends with
-/// [`switch_and_reset`](super::switch_and_reset).
+/// stack, which it owns. It ends with
+/// [`switch_and_reset`](super::switch_and_reset). It must not unwind, unless the
+/// feature `asm-unwind` is on: then the unwind goes on in the parent.
 pub type InitialFunc<T> = unsafe extern "C-unwind" fn(
     arg: EncodedValue,
     parent_link: &mut StackPointer,
@@ -66,7 +67,19 @@ pub(super) struct ParentFrame {
     pub(super) rbp: StackWord,
     pub(super) rip: StackWord,
     pub(super) rbx: StackWord,
+    /// The same address as `rip`, where a SEH walker pops it.
+    #[cfg(target_os = "uefi")]
+    pub(super) second_rip: StackWord,
 }
+
+/// Bytes above its return address that a function may use as it likes: none in
+/// the System V convention, and four words, the *home area* of its four register
+/// arguments, in Microsoft's.
+pub(super) const HOME_AREA: usize = if cfg!(target_os = "uefi") {
+    4 * size_of::<StackWord>()
+} else {
+    0
+};
 
 // DWARF counts from the CFA, the end of the parent's frame, downwards.
 pub(super) const PARENT_FRAME_SIZE: usize = size_of::<ParentFrame>();
@@ -98,6 +111,10 @@ const _: () = {
     assert!(offset_of!(ParentFrame, rbx) == 2 * word);
     assert!(offset_of!(ParentFrame, rip) == word);
     assert!(offset_of!(ParentFrame, rbp) == PARENT_STACK_OFFSET);
+    // On UEFI it pushes the second RIP first.
+    #[cfg(target_os = "uefi")]
+    assert!(offset_of!(ParentFrame, second_rip) == 3 * word);
+    assert!(HOME_AREA.is_multiple_of(STACK_ALIGNMENT));
     // The uleb128 operand of DW_OP_plus_uconst is a single byte below this.
     assert!(PARENT_FRAME_SIZE < 0x80);
 };

@@ -2,7 +2,9 @@
 //!
 //! Files: `layout` names the words on a stack; `trampoline` is the code at the
 //! base of a stack, with its unwind information; `switch` moves control;
-//! `init` makes a stack ready to run and looks into one that waits.
+//! `init` makes a stack ready to run and looks into one that waits; `trap`
+//! makes one that faulted run something else; `throw` makes one that waits
+//! unwind.
 //!
 //! # Pictures
 //!
@@ -58,6 +60,23 @@
 //! +--------------+ <- the child's parent link points here
 //! ```
 //!
+//! On UEFI there is a second copy of the RIP above the RBX. SEH has no rule for
+//! "the return address is two words further down": its walker undoes what the
+//! unwind codes say and then always pops a return address.
+//!
+//! ```text
+//! ~     ...      ~
+//! +--------------+ <- the parent's stack pointer, had it not switched
+//! |  second RIP  |    only on UEFI, only for SEH
+//! +--------------+
+//! |  saved RBX   |
+//! +--------------+
+//! |  saved RIP   |
+//! +--------------+
+//! |  saved RBP   |
+//! +--------------+ <- the child's parent link points here
+//! ```
+//!
 //! While the child runs, the frame of its initial function links to the address
 //! of the parent link, the link to the parent's record, and that to the
 //! parent's own caller: one chain of frame records. The "return address" that
@@ -88,13 +107,20 @@
 //! One odd `ret` costs about ten times the switch. Wrappers around them do well
 //! to be inlined too; frames further up cost nothing as long as they stay.
 
+mod flavour;
 mod init;
 mod layout;
 mod switch;
+#[cfg(feature = "asm-unwind")]
+mod throw;
 mod trampoline;
+mod trap;
 
 pub use init::{SavedRegs, drop_initial_obj, init_stack, saved_regs};
 pub use layout::{
     InitialFunc, PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, STACK_ALIGNMENT, StackWord,
 };
 pub use switch::{on_stack, switch_and_link, switch_and_reset, switch_yield};
+#[cfg(feature = "asm-unwind")]
+pub use throw::{ThrowFunc, switch_and_throw};
+pub use trap::{TrapFunc, TrapHandlerRegs, setup_trap_trampoline};

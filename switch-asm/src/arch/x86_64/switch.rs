@@ -14,10 +14,12 @@
 use core::arch::asm;
 use core::mem::offset_of;
 
+use super::flavour::seh;
 use super::layout::{
     PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, ParentFrame, STACK_ALIGNMENT, SuspendedFrame,
 };
 use super::trampoline::stack_call_trampoline;
+use crate::sanitizer;
 use crate::stack::{Stack, StackPointer};
 use crate::transfer::EncodedValue;
 
@@ -45,12 +47,16 @@ pub unsafe fn switch_and_link(
 ) -> (EncodedValue, Option<StackPointer>) {
     let value: EncodedValue;
     let child_sp: usize;
+    let mut resume = sanitizer::Resume::new(stack_base);
     // SAFETY: by the contract RDX points to a saved RIP, which leads to
     // `stack_init_trampoline` or to the second half of `switch_yield`; both take
     // the registers as set here, keep our stack as it is above RSP, and return
     // with RSP and RBP as they were before the `call`.
     unsafe {
+        resume.start();
         asm!(
+            seh!("lea rax, [rip + 3f]"),
+            seh!("push rax"),
             "push rbx",
             // Goes to stack_init_trampoline, or to label 2 of switch_yield,
             // which push RBP below the return address.
@@ -62,12 +68,16 @@ pub unsafe fn switch_and_link(
             // The parent's rows of the trampolines count RBX as restored here,
             // so a walk that comes through this address agrees with the
             // compiler's rows for the code around this block.
+            seh!("3:"),
             "pop rbx",
+            seh!("pop rax"),
             inlateout("rdi") arg => value,
             inlateout("rsi") stack_base.get() => child_sp,
             in("rdx") sp.get(),
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("sysv64"),
+            #[cfg(feature = "asm-unwind")]
+            options(may_unwind),
         );
     }
     (value, StackPointer::new(child_sp))
@@ -88,11 +98,13 @@ pub unsafe fn switch_and_link(
 #[inline(always)]
 pub unsafe fn switch_yield(arg: EncodedValue, parent_link: *mut StackPointer) -> EncodedValue {
     let value: EncodedValue;
+    let mut suspend = sanitizer::Suspend::new(parent_link);
     // SAFETY: by the contract the link points to a `ParentFrame` that waits in
     // `switch_and_link`. We leave a `SuspendedFrame` and are entered again at
     // label 2 with the registers as described there, which restores all that is
     // not a clobber.
     unsafe {
+        suspend.start();
         asm!(
             // A SuspendedFrame.
             "push rbp",
@@ -123,6 +135,8 @@ pub unsafe fn switch_yield(arg: EncodedValue, parent_link: *mut StackPointer) ->
             in("rdx") parent_link,
             lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
             clobber_abi("sysv64"),
+            #[cfg(feature = "asm-unwind")]
+            options(may_unwind),
         );
     }
     value
@@ -142,6 +156,7 @@ pub unsafe fn switch_and_reset(arg: EncodedValue, parent_link: *mut StackPointer
     // SAFETY: by the contract the link points to a `ParentFrame` that waits in
     // `switch_and_link`; nothing here is needed again.
     unsafe {
+        sanitizer::leave(parent_link);
         asm!(
             "mov rsp, [{parent_link}]",
             "pop rbp",
@@ -163,7 +178,7 @@ pub unsafe fn switch_and_reset(arg: EncodedValue, parent_link: *mut StackPointer
 ///
 /// # Safety
 ///
-/// - `f` must not unwind.
+/// - `f` must not unwind, unless the feature `asm-unwind` is on.
 /// - `arg` is what `f` expects.
 /// - Nothing else runs on `stack` meanwhile, and nothing suspended is on it.
 #[inline]
@@ -175,10 +190,12 @@ pub unsafe fn on_stack(
     let top = stack.base().get() - PARENT_STACK_OFFSET;
     debug_assert!(top.is_multiple_of(STACK_ALIGNMENT));
     const { assert!(offset_of!(ParentFrame, rbp) == PARENT_STACK_OFFSET) };
+    let mut call = sanitizer::Call::new(arg, f);
     // SAFETY: the trampoline takes these three registers and behaves as a
     // function of the System V convention; `top` is aligned and everything below
     // it is free (`Stack`, and this function's contract).
     unsafe {
+        let (arg, f) = call.start(stack.limit(), stack.base());
         asm!(
             "call {trampoline}",
             // The return address above must not be the end of this block.
@@ -188,8 +205,11 @@ pub unsafe fn on_stack(
             in("rsi") top,
             in("rdx") f,
             clobber_abi("sysv64"),
+            #[cfg(feature = "asm-unwind")]
+            options(may_unwind),
         );
     }
+    drop(call);
     // The stack is owned by this call; it ends here, not before.
     drop(stack);
 }

@@ -1,7 +1,8 @@
 //! The code at the base of a stack, and its unwind information.
 //!
 //! The unwind rows are exact at every instruction, so that a signal handler or
-//! a debugger may walk from any of them. The pictures are in the parent module.
+//! a debugger may walk from any of them. The pictures are in the parent module;
+//! `docs/switching.md` explains the rows byte by byte.
 //!
 //! # Why `.cfi_signal_frame`
 //!
@@ -13,25 +14,42 @@
 //! address instead of one byte before. Hence the rule in `switch`: no assembly
 //! block ends at a return address, since that address could belong to the next
 //! function or landing pad.
+//!
+//! # Why two SEH regions
+//!
+//! SEH has one list of unwind codes per region of code, which says what the
+//! region's prologue did. The trampoline for the first resume is on the parent's
+//! stack until it loads RSP, and is described relative to RSP; from there on
+//! only RBP leads to the parent. That makes two regions, one behind the other.
 
 use core::arch::naked_asm;
 use core::mem::offset_of;
 
+use super::flavour::{cfi, seh};
 use super::layout::{
-    BaseFrame, InitialFrame, PARENT_FRAME_SIZE, PARENT_LINK_OFFSET, PARENT_RBP_FROM_CFA,
+    BaseFrame, HOME_AREA, InitialFrame, PARENT_FRAME_SIZE, PARENT_LINK_OFFSET, PARENT_RBP_FROM_CFA,
     PARENT_RBX_FROM_CFA, PARENT_RIP_FROM_CFA, StackWord,
 };
 
 // DWARF 5 section 7.24 and 7.7.1: what the assembler has no directive for.
-const DW_CFA_DEF_CFA_EXPRESSION: u8 = 0x0f;
-const DW_OP_BREG6_RBP: u8 = 0x76;
-const DW_OP_DEREF: u8 = 0x06;
-const DW_OP_PLUS_UCONST: u8 = 0x23;
+pub(super) const DW_CFA_DEF_CFA_EXPRESSION: u8 = 0x0f;
+pub(super) const DW_OP_BREG6_RBP: u8 = 0x76;
+pub(super) const DW_OP_DEREF: u8 = 0x06;
+pub(super) const DW_OP_PLUS_UCONST: u8 = 0x23;
 /// Length of `breg6 0, deref, plus_uconst n`: two bytes, one, and two.
-const CFA_EXPRESSION_LEN: u8 = 5;
+pub(super) const CFA_EXPRESSION_LEN: u8 = 5;
 
 /// Size of a return address or of any pushed register.
 const WORD: usize = size_of::<StackWord>();
+
+/// An ordinary function, for its unwind table; every file with trampolines has
+/// one.
+///
+/// LLVM writes all unwind information of an object file to one section, that of
+/// assembly included. If none of the compiled functions in it has a table, which
+/// is so for those that a sanitizer adds, that section is `.debug_frame`, where
+/// no unwinder looks, and walks end at the trampolines.
+fn in_eh_frame() {}
 
 /// Where the first `call [target]` of a resume arrives.
 ///
@@ -47,8 +65,9 @@ const WORD: usize = size_of::<StackWord>();
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn stack_init_trampoline() {
     naked_asm!(
-        ".cfi_startproc",
-        ".cfi_signal_frame",
+        "/* {in_eh_frame} */",
+        cfi!(".cfi_startproc"),
+        cfi!(".cfi_signal_frame"),
         // On entry:
         //   RSP  top of the parent's stack: RIP, and RBX above it
         //   RBP  the parent's
@@ -59,13 +78,20 @@ pub(super) unsafe extern "C" fn stack_init_trampoline() {
         // The switch pushed RBX before the call, and the parent's compiler does
         // not know. So the CFA, the parent's stack pointer as its own unwind
         // rows see it, is above RBX.
-        ".cfi_def_cfa rsp, {parent_frame} - {word}",
-        ".cfi_offset rbx, {rbx_from_cfa}",
-        ".cfi_offset rip, {rip_from_cfa}",
+        cfi!(".cfi_def_cfa rsp, {parent_frame} - {word}"),
+        cfi!(".cfi_offset rbx, {rbx_from_cfa}"),
+        cfi!(".cfi_offset rip, {rip_from_cfa}"),
+        // The same for SEH, as pushes in the order in which they happened. What
+        // a walker pops last, by itself, is the second RIP.
+        seh!(".seh_proc {this}"),
+        seh!(".seh_pushreg rbx"),
+        seh!(".seh_stackalloc {word}"),
         // Completes the parent's frame. RBP below RIP is a frame record.
         "push rbp",
-        ".cfi_def_cfa_offset {parent_frame}",
-        ".cfi_offset rbp, {rbp_from_cfa}",
+        cfi!(".cfi_def_cfa_offset {parent_frame}"),
+        cfi!(".cfi_offset rbp, {rbp_from_cfa}"),
+        seh!(".seh_pushreg rbp"),
+        seh!(".seh_endprologue"),
         // Links us to it. The address of the link is the second argument of the
         // initial function, and our frame pointer: that chains our frames to
         // the parent's record.
@@ -82,11 +108,31 @@ pub(super) unsafe extern "C" fn stack_init_trampoline() {
         //
         // (breg6 rather than reg6: gdb refuses a register *location* in a CFA.)
         // The rules for RBX, RIP and RBP above count from the CFA and stay.
-        ".cfi_escape {def_cfa_expression}, {expression_len}, {breg6}, 0, {deref}, {plus_uconst}, {parent_frame}",
+        cfi!(".cfi_escape {def_cfa_expression}, {expression_len}, {breg6}, 0, {deref}, {plus_uconst}, {parent_frame}"),
+        // For SEH a new region, without instructions in its prologue. A walker
+        // undoes its codes from the last to the first:
+        //   setframe rbp, 0     RSP = RBP: the address of the link
+        //   savereg rsp, 0      RSP = [link]: the address of the ParentFrame
+        //   pushreg rbp         RBP from it
+        //   stackalloc          skip the RIP
+        //   pushreg rbx         RBX from it
+        //                       and pop the second RIP
+        seh!(".seh_endproc"),
+        seh!(".seh_proc {this}"),
+        seh!(".seh_pushreg rbx"),
+        seh!(".seh_stackalloc {word}"),
+        seh!(".seh_pushreg rbp"),
+        seh!(".seh_savereg rsp, 0"),
+        seh!(".seh_setframe rbp, 0"),
+        seh!(".seh_endprologue"),
         // Onto our stack, past the InitialFrame. There lies the object, whose
         // address is the third argument.
         "lea rsp, [rdx + {initial_frame}]",
-        "mov rdx, rsp",
+        cfi!("mov rdx, rsp"),
+        seh!("mov r8, rsp"),
+        seh!("mov rdx, rsi"),
+        seh!("mov rcx, rdi"),
+        seh!("sub rsp, {home_area}"),
         // A call of the initial function, except for the processor's return
         // prediction, which must still expect the return to the parent: the
         // initial function ends with that `ret`, or suspends with it.
@@ -99,7 +145,10 @@ pub(super) unsafe extern "C" fn stack_init_trampoline() {
         "int3",
         "2:",
         "int3",
-        ".cfi_endproc",
+        cfi!(".cfi_endproc"),
+        seh!(".seh_endproc"),
+        this = sym stack_init_trampoline,
+        in_eh_frame = sym in_eh_frame,
         word = const WORD,
         parent_frame = const PARENT_FRAME_SIZE,
         rbx_from_cfa = const PARENT_RBX_FROM_CFA,
@@ -108,6 +157,7 @@ pub(super) unsafe extern "C" fn stack_init_trampoline() {
         parent_link = const PARENT_LINK_OFFSET - offset_of!(BaseFrame, parent_link),
         initial_func = const offset_of!(BaseFrame, initial_func) - offset_of!(BaseFrame, parent_link),
         initial_frame = const size_of::<InitialFrame>(),
+        home_area = const HOME_AREA,
         def_cfa_expression = const DW_CFA_DEF_CFA_EXPRESSION,
         expression_len = const CFA_EXPRESSION_LEN,
         breg6 = const DW_OP_BREG6_RBP,
@@ -126,26 +176,39 @@ pub(super) unsafe extern "C" fn stack_init_trampoline() {
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn stack_call_trampoline() {
     naked_asm!(
-        // The assembler starts with the rows of a normal call: CFA = RSP + 8.
-        ".cfi_startproc",
-        ".cfi_signal_frame",
+        // Both assemblers start with the rows of a normal call: the return
+        // address is at RSP.
+        "/* {in_eh_frame} */",
+        cfi!(".cfi_startproc"),
+        cfi!(".cfi_signal_frame"),
+        seh!(".seh_proc {this}"),
         // A plain frame, on the stack that we came from.
         "push rbp",
-        ".cfi_def_cfa_offset 2 * {word}",
-        ".cfi_offset rbp, -2 * {word}",
+        cfi!(".cfi_def_cfa_offset 2 * {word}"),
+        cfi!(".cfi_offset rbp, -2 * {word}"),
+        seh!(".seh_pushreg rbp"),
         "mov rbp, rsp",
         // RBP leads back from whichever stack RSP is on.
-        ".cfi_def_cfa_register rbp",
+        cfi!(".cfi_def_cfa_register rbp"),
+        seh!(".seh_setframe rbp, 0"),
+        seh!(".seh_endprologue"),
         "mov rsp, rsi",
+        seh!("mov rcx, rdi"),
+        seh!("sub rsp, {home_area}"),
         "call rdx",
-        // Back on the first stack; the callee kept RBP.
+        // Back on the first stack; the callee kept RBP. A SEH walker knows the
+        // end of a function by its instructions, from the `pop` on.
         "mov rsp, rbp",
-        ".cfi_def_cfa_register rsp",
+        cfi!(".cfi_def_cfa_register rsp"),
         "pop rbp",
-        ".cfi_def_cfa_offset {word}",
-        ".cfi_restore rbp",
+        cfi!(".cfi_def_cfa_offset {word}"),
+        cfi!(".cfi_restore rbp"),
         "ret",
-        ".cfi_endproc",
+        cfi!(".cfi_endproc"),
+        seh!(".seh_endproc"),
+        this = sym stack_call_trampoline,
+        in_eh_frame = sym in_eh_frame,
         word = const WORD,
+        home_area = const HOME_AREA,
     )
 }

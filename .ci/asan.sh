@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# switch-asm under AddressSanitizer: the whole suite, with every switch announced to it, and bugs that it must find.
+#
+# Needs a nightly toolchain. The standard library is the prebuilt one; our own code and the tests are instrumented. Prints
+# `skipped: <why>` and succeeds where there is no nightly.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# How many tests there have to be, of both runs together: less means that some do not run any more.
+floor=250
+# Counts of mappings, of which the sanitizer has some itself, and frames of a size that it changes.
+skip=(an_older_kernel_runs_out_of_mappings ten_thousand_stacks_in_a_few_mappings recursion_close_to_the_limit)
+# Tests of `traps` that leave a call on another stack by a jump, of which the sanitizer is not told. The tests of overflows do the same
+# with a real handler, and run.
+skip+=(it_leaves_with_a_value it_leaves_with_a_panic a_walk_from_there_finds_the_parent large_and_aligned_values a_scoped_one the_primitive)
+# Tests that look where locals are: not on the stack, if returns are watched.
+skip_watched=(it_runs_there_and_returns_here the_stack_of_the_parent saved_registers_of_a_stack_that_waits)
+target=x86_64-unknown-linux-gnu
+
+if ! cargo +nightly --version >/dev/null 2>&1 && ! rustup --quiet toolchain install nightly --profile minimal; then
+    echo "skipped: no nightly toolchain can be had"
+    exit 0
+fi
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/asan
+export RUSTFLAGS="-Zsanitizer=address"
+unset CARGO_ENCODED_RUSTFLAGS
+# A fault of the program stays a signal, as the tests of guards expect. Leaks are looked for on the stacks that the thread was
+# created with, which is not where coroutines keep their pointers.
+options=handle_segv=0:handle_sigbus=0:handle_sigill=0:detect_leaks=0
+export SWITCH_ASM_ASAN=1
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# Names to skip, as arguments.
+run() {
+    local flags=()
+    for name in "$@"; do flags+=(--skip "$name"); done
+    cargo +nightly test -p switch-asm --features sanitizer --lib --tests --target $target --no-fail-fast -- "${flags[@]}" 2>&1 |
+        tee -a "$log"
+}
+echo "== asan: memory, and what switches tell"
+ASAN_OPTIONS=$options:detect_stack_use_after_return=0 run "${skip[@]}"
+echo "== asan: and locals after a return"
+ASAN_OPTIONS=$options:detect_stack_use_after_return=1 run "${skip[@]}" "${skip_watched[@]}"
+
+passed=$(grep -o '^test result: ok. [0-9]* passed' "$log" | awk '{ sum += $4 } END { print sum + 0 }')
+echo "asan: $passed tests passed"
+if [ "$passed" -lt "$floor" ]; then
+    echo "asan: there should be at least $floor"
+    exit 1
+fi
+if grep -q 'skipped: built without AddressSanitizer' "$log"; then
+    echo "asan: built without AddressSanitizer"
+    exit 1
+fi
+
+# --- Valgrind, which is told about stacks where they are mapped.
+if ! command -v valgrind >/dev/null; then
+    echo "skipped: no valgrind"
+    exit 0
+fi
+unset RUSTFLAGS
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR%/asan}
+echo "== valgrind"
+cargo test --quiet -p switch-asm --test nesting --test dropping --test values_cross --test other_stacks --no-run
+CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --error-exitcode=9" \
+    cargo test -p switch-asm --test nesting --test dropping --test values_cross --test other_stacks -- --test-threads=1 2>&1 | tee "$log"
+# It says so if a stack is not one that it knows.
+if grep -q 'client switching stacks' "$log"; then
+    echo "valgrind: a stack is not registered"
+    exit 1
+fi
