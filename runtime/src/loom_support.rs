@@ -5,7 +5,7 @@
 
 use std::panic::Location;
 use std::sync::{Arc, Mutex};
-use std::task::{Wake, Waker};
+use std::task::Wake;
 
 use crate::fiber::{FiberId, FiberPtr, FiberRef, Schedule, Seed};
 
@@ -43,23 +43,35 @@ pub(crate) fn explore_within(
     );
 }
 
-/// Wakes the loom thread that made it: the stand-in for a reactor's waker.
-pub(crate) struct Bell(loom::thread::Thread);
+/// Where a worker sleeps, and the waker of that: the stand-in for a reactor. (Not loom's `park`: a
+/// thread that blocks on a lock there loses its token, and one that is unparked there gets the lock.)
+pub(crate) struct Bell {
+    rung: loom::sync::Mutex<bool>,
+    ring: loom::sync::Condvar,
+}
 
 impl Bell {
-    /// For the calling thread. It sleeps in `loom::thread::park`, and waits in no other way.
-    pub(crate) fn new() -> Waker {
-        Waker::from(Arc::new(Bell(loom::thread::current())))
+    pub(crate) fn new() -> Arc<Bell> {
+        Arc::new(Bell {
+            rung: loom::sync::Mutex::new(false),
+            ring: loom::sync::Condvar::new(),
+        })
+    }
+
+    /// Sleeps until it was rung since the last sleep.
+    pub(crate) fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.ring.wait(rung).unwrap();
+        }
+        *rung = false;
     }
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        *self.rung.lock().unwrap() = true;
+        self.ring.notify_one();
     }
 }
 

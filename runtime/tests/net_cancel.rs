@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common_net::{
     PLENTY, Rng, byte_at, descriptors, fill, full_listener, listener, pair, pair_with_std, pattern,
-    runtime, seed, send_pattern, until, watchdog,
+    runtime, seed, until, watchdog,
 };
 use sisal::net::{TcpListener, TcpStream};
 use sisal::{Runtime, fiber};
@@ -200,24 +200,42 @@ fn reads_into(near: Arc<TcpStream>, all: Arc<Mutex<Vec<u8>>>, seed: u64) -> impl
     }
 }
 
+const TOTAL: usize = 4 << 20;
+
+/// What a runtime gets to do at most before it is ended, so that there are some of them.
+const SHARE: usize = 400_000;
+
 /// Runtime after runtime reads the same stream, each ended in the middle of it.
 #[test]
 fn no_byte_that_was_taken_is_lost() {
-    const TOTAL: usize = 4 << 20;
     let _alone = alone();
     let seed = seed();
     let _dog = watchdog(format!("no_byte_that_was_taken_is_lost, seed {seed}"));
     let (near, far) = pair_with_std();
     let near = Arc::new(near);
     let all = Arc::new(Mutex::new(Vec::new()));
-    let sender = thread::spawn(move || send_pattern(&far, seed, TOTAL, 2_000));
+    let allowed = Arc::new(AtomicUsize::new(0));
+    let allows = allowed.clone();
+    let mut lens = Rng::new(seed ^ 1);
+    let sender = thread::spawn(move || {
+        let mut sent = 0;
+        while sent < TOTAL {
+            until(|| allows.load(Ordering::SeqCst) > sent);
+            let left = allows.load(Ordering::SeqCst).min(TOTAL) - sent;
+            let piece = pattern(seed, sent, lens.range(1, 2_000).min(left));
+            (&far).write_all(&piece).unwrap();
+            sent += piece.len();
+        }
+    });
     let mut rng = Rng::new(seed);
     let mut ended = 0;
     while all.lock().unwrap().len() < TOTAL {
+        let more = rng.range(1, SHARE);
+        allowed.fetch_add(more, Ordering::SeqCst);
         let runtime = runtime(1 + ended % 2);
         let reader = runtime.spawn(reads_into(near.clone(), all.clone(), seed ^ ended as u64));
-        // So much more, then the end, wherever that meets the reader.
-        let enough = all.lock().unwrap().len() + rng.range(0, 400_000);
+        // So much of it, then the end, wherever that meets the reader: in a wait if it is all.
+        let enough = allowed.load(Ordering::SeqCst) - rng.range(0, 2) * rng.range(0, more / 2);
         until(|| all.lock().unwrap().len() >= enough.min(TOTAL));
         drop(runtime);
         match reader.join() {
@@ -233,23 +251,34 @@ fn no_byte_that_was_taken_is_lost() {
         (0..TOTAL).all(|at| all[at] == byte_at(seed, at)),
         "seed {seed}"
     );
-    assert!(ended > 5, "only {ended} runtimes");
+    assert!(ended >= 4, "only {ended} runtimes");
 }
 
 /// The same for writers: what the peer gets is what was said to be taken.
 #[test]
 fn no_byte_is_written_twice() {
-    const TOTAL: usize = 4 << 20;
     let _alone = alone();
     let seed = seed();
     let _dog = watchdog(format!("no_byte_is_written_twice, seed {seed}"));
     let (near, mut far) = pair_with_std();
     let near = Arc::new(near);
     let written = Arc::new(AtomicUsize::new(0));
+    // The buffers between are small against a share.
+    rustix::net::sockopt::set_socket_send_buffer_size(&near, 32 * 1024).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&far, 64 * 1024).unwrap();
+    let allowed = Arc::new(AtomicUsize::new(0));
+    let allows = allowed.clone();
     let receiver = thread::spawn(move || {
         let mut all = Vec::new();
-        far.read_to_end(&mut all).unwrap();
-        all
+        let mut buf = vec![0; 1 << 16];
+        loop {
+            until(|| allows.load(Ordering::SeqCst) > all.len());
+            let len = buf.len().min(allows.load(Ordering::SeqCst) - all.len());
+            match far.read(&mut buf[..len]).unwrap() {
+                0 => return all,
+                n => all.extend_from_slice(&buf[..n]),
+            }
+        }
     });
     let mut rng = Rng::new(seed);
     let mut ended = 0;
@@ -268,20 +297,22 @@ fn no_byte_is_written_twice() {
                 counts.fetch_add(n, Ordering::SeqCst);
             }
         });
-        let enough = written.load(Ordering::SeqCst) + rng.range(0, 400_000);
+        let enough = written.load(Ordering::SeqCst) + rng.range(0, SHARE);
+        allowed.store(enough, Ordering::SeqCst);
         until(|| written.load(Ordering::SeqCst) >= enough.min(TOTAL));
         drop(runtime);
         drop(writer);
         ended += 1;
     }
     drop(near);
+    allowed.store(usize::MAX, Ordering::SeqCst);
     let all = receiver.join().unwrap();
     assert_eq!(all.len(), TOTAL);
     assert!(
         (0..TOTAL).all(|at| all[at] == byte_at(seed, at)),
         "seed {seed}"
     );
-    assert!(ended > 5, "only {ended} runtimes");
+    assert!(ended >= 4, "only {ended} runtimes");
 }
 
 /// Connections that come while acceptor after acceptor is unwound: each is accepted by one of them.

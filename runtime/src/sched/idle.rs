@@ -80,6 +80,11 @@ impl Idle {
         flag.asleep.load(Ordering::Relaxed)
     }
 
+    /// A hint.
+    pub(super) fn has_searchers(&self) -> bool {
+        self.searchers.load(Ordering::Relaxed) > 0
+    }
+
     /// After a push of work that anybody may take, and `inbox::published`: the worker to wake.
     pub(super) fn pick_sleeper<'a, R>(
         &self,

@@ -2,24 +2,21 @@
 //!
 //! Protocols: README.md of this folder, "Sleep and wake" and "Shutdown and termination detection".
 //!
-//! Left out: tokio (a worker sleeps in `loom::thread::park` instead of its reactor), and the deque and
-//! the injector's weak orderings (they are crossbeam's, std's atomics to loom). `loom_idle.rs` has a
-//! stand-in for those.
+//! Left out: tokio (a worker sleeps on a `Bell` instead of in its reactor), and crossbeam's deque and
+//! injector (`loom_deque.rs` stands in for them).
 
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Instant;
 
-use loom::sync::atomic::AtomicUsize;
+use loom::sync::Condvar;
 use loom::thread::{self, JoinHandle};
 
-use super::{Deque, Worker, bump};
-
+use super::{Deque, Worker};
 use crate::driver::{BlockingPool, Driver, Turn};
-use crate::error::JoinError;
-use crate::fiber::{FiberPtr, Running, TOKEN, refuse_fresh};
+use crate::fiber::{FiberPtr, FiberRef, Running, TOKEN};
 use crate::loom_support::{Bell, explore, explore_within, fiber};
 use crate::sched::{Config, Shared};
-use crate::shim::Ordering;
 
 fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
     let config = Config {
@@ -52,14 +49,15 @@ fn start_with(
     let run = move || {
         let worker = worker(&shared, index, deque);
         let bell = Bell::new();
+        let waker = Waker::from(Arc::clone(&bell));
         loop {
-            let turn = worker.turn(&bell);
+            let turn = worker.turn(&waker);
             if turn == Turn::Exit {
                 break;
             }
             task(&worker);
             if turn == Turn::Sleep {
-                thread::park();
+                bell.wait();
             }
         }
         assert!(worker.queues.is_empty(), "an exit leaves a fiber behind");
@@ -168,30 +166,52 @@ fn loom_worker_two_last_fibers() {
     });
 }
 
-/// Work that anybody may take does not wait behind a fiber that hogs its worker.
+/// When it is dropped, what follows is other models' matter.
+struct TheRest;
+
+impl Drop for TheRest {
+    fn drop(&mut self) {
+        loom::skip_branch();
+    }
+}
+
+/// How many hogs run, and where they wait for the second.
+type Hogs = Arc<(loom::sync::Mutex<usize>, Condvar)>;
+
+fn hogs() -> Hogs {
+    Arc::new((loom::sync::Mutex::new(0), Condvar::new()))
+}
+
+/// A fiber that blocks its worker, as no fiber should, until two of its kind run at once. The second
+/// closes the runtime.
+fn hog(shared: &Arc<Shared>, hogs: &Hogs) -> (FiberPtr, FiberRef) {
+    let (scheduler, shared, hogs) = (shared.clone(), Arc::clone(shared), Arc::clone(hogs));
+    fiber(scheduler, move || {
+        let (running, both) = &*hogs;
+        let mut running = running.lock().unwrap();
+        *running += 1;
+        if *running == 2 {
+            drop(TheRest);
+            both.notify_one();
+            drop(running);
+            shared.close(Instant::now());
+            return;
+        }
+        while *running < 2 {
+            running = both.wait(running).unwrap();
+        }
+    })
+}
+
+/// Spawns from outside do not wait behind a fiber that hogs its worker.
 #[test]
 fn loom_worker_second_worker_helps() {
     explore_within(2, 1000, || {
         let (shared, deques) = runtime(2);
         let workers = start_all(&shared, deques);
-        let arrived = Arc::new(AtomicUsize::new(0));
+        let hogs = hogs();
         let handles = [(); 2].map(|()| {
-            let (own, handle) = fiber(shared.clone(), {
-                let (shared, arrived) = (Arc::clone(&shared), Arc::clone(&arrived));
-                move || {
-                    if arrived.fetch_add(1, Ordering::AcqRel) == 1 {
-                        shared
-                            .workers
-                            .iter()
-                            .for_each(|worker| worker.wake_reactor());
-                        shared.close(Instant::now());
-                    }
-                    // Blocks the worker, as no fiber should.
-                    while arrived.load(Ordering::Acquire) < 2 {
-                        thread::park();
-                    }
-                }
-            });
+            let (own, handle) = hog(&shared, &hogs);
             shared.spawn(own);
             handle
         });
@@ -203,6 +223,30 @@ fn loom_worker_second_worker_helps() {
     });
 }
 
+/// What a fiber spawns does not wait behind it: another worker takes it.
+#[test]
+fn loom_worker_fresh_is_stolen() {
+    explore_within(2, 500, || {
+        let (shared, mut deques) = runtime(2);
+        let hogs = hogs();
+        let helper = start(&shared, 1, deques.pop().unwrap());
+        let (first, first_handle) = hog(&shared, &hogs);
+        let (second, second_handle) = hog(&shared, &hogs);
+        let both = Mutex::new(Some((first, second)));
+        // The first is put where the second comes from; what is left is `Shared::spawn`.
+        let owner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {
+            if let Some((first, second)) = both.lock().unwrap().take() {
+                worker.shared.spawn_on(worker, first);
+                worker.shared.spawn_on(worker, second);
+            }
+        });
+        helper.join().unwrap();
+        owner.join().unwrap();
+        assert!(first_handle.is_done() && second_handle.is_done());
+        assert_eq!(shared.live(), 0);
+    });
+}
+
 /// An async task of a worker's, which is no fiber, spawns while the runtime closes.
 #[test]
 fn loom_worker_task_spawns_against_close() {
@@ -210,23 +254,17 @@ fn loom_worker_task_spawns_against_close() {
         let (shared, mut deques) = runtime(2);
         let spawned = Arc::new(Mutex::new(None));
         let helper = start(&shared, 1, deques.pop().unwrap());
-        // What `Shared::spawn` does on a worker.
         let by_task = Arc::clone(&spawned);
         let spawner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {
             let mut spawned = by_task.lock().unwrap();
             if spawned.is_some() {
                 return;
             }
-            let (fiber, handle) = fiber(worker.shared.clone(), || ());
+            let rest = TheRest;
+            let (fiber, handle) = fiber(worker.shared.clone(), move || drop(rest));
             *spawned = Some(handle);
             drop(spawned);
-            if worker.shared.shutdown.is_closed() {
-                // SAFETY: nobody else knows the fiber yet.
-                return unsafe { refuse_fresh(fiber, JoinError::cancelled) };
-            }
-            bump(&worker.remote().count.spawned);
-            worker.push_fresh(fiber);
-            worker.shared.wake_searcher();
+            worker.shared.spawn_on(worker, fiber);
         });
         end(&shared, vec![helper, spawner]);
         if let Some(handle) = &*spawned.lock().unwrap() {

@@ -141,11 +141,6 @@ impl Queues {
         self.next.get().is_none() && self.ready.borrow().is_empty() && self.fresh.is_empty()
     }
 
-    /// Whether others could take something of this worker's.
-    pub(super) fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
-    }
-
     fn next_random(&self) -> u32 {
         let mut x = self.random.get();
         x ^= x << 13;

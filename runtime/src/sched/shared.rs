@@ -132,9 +132,13 @@ impl Shared {
 
     /// Takes a fresh fiber in. On a closed runtime it ends at once, cancelled.
     pub(crate) fn spawn(&self, fiber: FiberPtr) {
-        let Some(worker) = self.local_worker() else {
-            return self.spawn_outside(fiber);
-        };
+        match self.local_worker() {
+            Some(worker) => self.spawn_on(worker, fiber),
+            None => self.spawn_outside(fiber),
+        }
+    }
+
+    pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
         let count = &self.workers[worker.index].count;
         bump(&count.spawned);
         if !worker.is_on_fiber() {
@@ -240,8 +244,9 @@ impl Shared {
         spawned - ended
     }
 
+    /// Whether there is work that only stealing gets.
     pub(super) fn has_stealable(&self) -> bool {
-        !self.injector.is_empty() || self.workers.iter().any(|w| !w.stealer.is_empty())
+        self.workers.iter().any(|worker| !worker.stealer.is_empty())
     }
 }
 

@@ -205,8 +205,8 @@ impl Worker {
     #[cold]
     fn stop_searching(&self) {
         self.searching.set(false);
-        if self.shared.idle.end_search() && (self.queues.has_fresh() || self.shared.has_stealable())
-        {
+        let shared = &self.shared;
+        if shared.idle.end_search() && (shared.has_stealable() || !shared.injector.is_empty()) {
             self.shared.wake_searcher();
         }
     }
@@ -218,7 +218,9 @@ impl Worker {
         shared.idle.announce(&remote.sleep);
         let work = !remote.inbox.is_empty()
             || !self.queues.is_empty()
-            || shared.has_stealable()
+            || !shared.injector.is_empty()
+            // A searcher takes it, or looks again when it gives up. (And may this one search?)
+            || (shared.has_stealable() && !shared.idle.has_searchers())
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {

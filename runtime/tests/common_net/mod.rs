@@ -96,8 +96,9 @@ pub(crate) fn full_listener() -> (std::net::TcpListener, Vec<std::net::TcpStream
     // A queue for 0 connections has room for one.
     rustix::net::listen(listener.as_fd(), 0).expect("a shorter queue");
     let addr = listener.local_addr().unwrap();
-    let mut filling = Vec::new();
-    while let Ok(stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(100)) {
+    let first = std::net::TcpStream::connect(addr).expect("room for one");
+    let mut filling = vec![first];
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(50)) {
         filling.push(stream);
     }
     (listener, filling)
