@@ -61,7 +61,8 @@
 //!
 //! # Platforms
 //!
-//! x86_64 Linux. Anything else is a compile error until it is built.
+//! x86_64 Linux, and x86_64 UEFI without the features `default-stack` and `unwind`. Anything else is
+//! a compile error until it is built.
 
 #![no_std]
 #![cfg_attr(feature = "asm-unwind", feature(asm_unwind))]

@@ -77,6 +77,11 @@
 //! +--------------+ <- the child's parent link points here
 //! ```
 //!
+//! A stack that is **thrown into** (`switch_and_throw`) is linked like one that is
+//! resumed. The function that throws is called as if the suspended `switch_yield`
+//! had called it: its return address is the saved RIP, its caller's RBP and RBX
+//! are the saved ones, so the unwind goes through the frames that wait there.
+//!
 //! While the child runs, the frame of its initial function links to the address
 //! of the parent link, the link to the parent's record, and that to the
 //! parent's own caller: one chain of frame records. The "return address" that
