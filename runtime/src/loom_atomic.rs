@@ -38,6 +38,7 @@ impl AtomicU64 {
 
     pub(crate) fn fetch_add(&self, value: u64, ordering: Ordering) -> u64 {
         let before = self.0.fetch_add(value, ordering);
+        // See above.
         if ordering == Ordering::SeqCst {
             fence(ordering);
         }

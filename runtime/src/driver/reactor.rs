@@ -42,9 +42,7 @@ impl Driver {
     }
 
     pub(crate) fn reactor(&self) -> Reactor {
-        let foreign = self.foreign.is_some();
-        let handle = self.runtime.handle().clone();
-        Reactor { handle, foreign }
+        Reactor(self.runtime.handle().clone())
     }
 
     /// Calls `turn` until it says `Exit`. Its argument wakes this worker from its sleep.
@@ -74,16 +72,13 @@ impl Driver {
 }
 
 /// Where a worker's timers and sockets register.
-pub(crate) struct Reactor {
-    handle: Handle,
-    /// With `Builder::tokio` the current runtime in a fiber is another than its worker's.
-    foreign: bool,
-}
+pub(crate) struct Reactor(Handle);
 
 impl Reactor {
-    /// Runs `f`, which does not switch, with this reactor current.
+    /// Runs `f`, which does not switch, with this reactor current: in a fiber another may be, by
+    /// `Builder::tokio` or by a guard of the user's.
     pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
-        let _entered = self.foreign.then(|| self.handle.enter());
+        let _entered = self.0.enter();
         f()
     }
 }

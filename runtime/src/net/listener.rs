@@ -27,6 +27,10 @@ impl TcpListener {
     /// As std's: of the last address tried; `InvalidInput` if there is none.
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
         let io = std::net::TcpListener::bind(addr)?;
+        // Listening anew only sets the queue. std's 128 is soon full when a thousand clients come
+        // at once, and who finds it full tries again a second later. As tokio's.
+        const BACKLOG: i32 = 1024;
+        rustix::net::listen(&io, BACKLOG)?;
         io.set_nonblocking(true)?;
         Ok(TcpListener {
             source: Source::new(io),
