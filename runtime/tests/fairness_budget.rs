@@ -71,6 +71,30 @@ fn a_timer_ticks_beside_a_loop_over_a_ready_semaphore() {
     });
 }
 
+/// One `block_on` that is always ready inside: tokio's budget alone makes it come back (a worker
+/// whose root future were unconstrained would never see another fiber).
+#[test]
+fn a_timer_ticks_beside_one_future_that_loops_over_a_ready_semaphore() {
+    let _watchdog = watchdog(120);
+    let done = AtomicBool::new(false);
+    runtime(1).run(|| {
+        scope(|s| {
+            s.spawn(|| {
+                let semaphore = tokio::sync::Semaphore::new(1);
+                block_on(async {
+                    while !done.load(Ordering::Relaxed) {
+                        drop(semaphore.acquire().await.unwrap());
+                    }
+                });
+            });
+            for _ in 0..TICKS {
+                block_on(tokio::time::sleep(Duration::from_millis(1)));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
 #[test]
 fn a_timer_ticks_beside_a_loop_over_a_ready_tokio_channel() {
     ticks_beside(|| {

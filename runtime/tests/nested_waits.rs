@@ -151,7 +151,7 @@ fn inner_waits_of_every_kind_are_part_of_one_poll() {
     let _watchdog = watchdog(60);
     let runtime = runtime(1);
     let other = common::runtime(1);
-    let (gate, polls) = (Gate::new(), Count::new());
+    let (gate, begun, polls) = (Gate::new(), Count::new(), Count::new());
     runtime.run(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -163,10 +163,11 @@ fn inner_waits_of_every_kind_are_part_of_one_poll() {
                 peer.write_all(b"x").unwrap();
             });
             let waiter = s.spawn(|| {
-                let (gate, polls) = (&gate, &polls);
+                let (gate, begun, polls) = (&gate, &begun, &polls);
                 block_on(counted(
                     polls,
                     with_work(gate, || {
+                        begun.add();
                         yield_now();
                         sleep(Duration::from_millis(1));
                         park_timeout(Duration::from_millis(1));
@@ -189,7 +190,7 @@ fn inner_waits_of_every_kind_are_part_of_one_poll() {
             gate.wait_polls(1);
             settle();
             // A wake of any of the inner waits would have polled the outer one again.
-            assert_eq!(polls.get(), 1);
+            assert_eq!((begun.get(), polls.get()), (1, 1));
             gate.open();
             waiter.join().unwrap();
         });

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -373,7 +375,7 @@ fn between_fibers_of_two_workers_no_token_is_lost() {
     const ROUNDS: usize = 10_000;
     let _watchdog = watchdog(120);
     runtime(2).run(|| {
-        let fibers = std::sync::Mutex::new(Vec::new());
+        let fibers = Mutex::new(Vec::new());
         one_on_each_worker(2, |n| {
             fibers.lock().unwrap().push((n, current()));
             until(|| fibers.lock().unwrap().len() == 2);
@@ -435,4 +437,31 @@ fn who_a_fiber_is_can_be_told() {
         assert!(text.contains("nora") && text.contains("park.rs"), "{text}");
     });
     assert_ne!(current().id(), thread::spawn(current).join().unwrap().id());
+}
+
+#[test]
+fn no_two_fibers_have_one_id() {
+    const EACH: usize = 700; // more than a worker takes from the process's counter at once
+    let _watchdog = watchdog(60);
+    let ids = Mutex::new(HashSet::new());
+    let add = |id| assert!(ids.lock().unwrap().insert(id), "{id:?} was there already");
+    thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                add(current().id());
+                let runtime = runtime(2);
+                for _ in 0..EACH {
+                    add(runtime.spawn(|| ()).fiber().id());
+                }
+                runtime.run(|| {
+                    one_on_each_worker(2, |_| {
+                        for _ in 0..EACH {
+                            add(spawn(|| ()).fiber().id());
+                        }
+                    });
+                });
+            });
+        }
+    });
+    assert_eq!(ids.lock().unwrap().len(), 2 * (1 + 3 * EACH));
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::marker::PhantomData;
 use std::rc::Rc;
@@ -295,6 +295,23 @@ fn fresh_fibers_do_not_wait_for_a_held_worker() {
             }
         });
     });
+}
+
+/// A fiber gets its stack at its first run, and the last one used is the next one given.
+#[test]
+fn fibers_that_never_wait_share_one_stack() {
+    let _watchdog = watchdog(60);
+    let runtime = runtime(1);
+    let here = || {
+        let on_stack = 0_u8;
+        std::ptr::from_ref(std::hint::black_box(&on_stack)).addr()
+    };
+    let stacks = runtime.run(|| {
+        let fibers: Vec<_> = (0..1000).map(|_| spawn(here)).collect();
+        let addresses = fibers.into_iter().map(|fiber| fiber.join().unwrap());
+        addresses.collect::<HashSet<_>>()
+    });
+    assert_eq!(stacks.len(), 1);
 }
 
 /// How many of so many are on each of two threads, the fewer first.

@@ -410,3 +410,44 @@ fn that_is_shut_down() {
         world.check();
     }
 }
+
+/// As many as the oldest kernels can guard, all parked at once.
+#[test]
+fn thirty_thousand_fibers_park_and_end() {
+    const FIBERS: usize = 30_000;
+    let _watchdog = watchdog(300);
+    for workers in [1, 2] {
+        let runtime = runtime(workers);
+        let tally = Tally::new();
+        let parked = Arc::new(AtomicUsize::new(0));
+        let spawn_all = || -> Vec<_> {
+            (0..FIBERS)
+                .map(|n| {
+                    let (held, tally) = (tally.make(), tally.clone());
+                    let parked = Arc::clone(&parked);
+                    runtime.spawn(move || {
+                        let _held = held;
+                        let _in_frame = tally.make();
+                        parked.fetch_add(1, Ordering::Relaxed);
+                        park();
+                        n
+                    })
+                })
+                .collect()
+        };
+        let fibers = spawn_all();
+        until(|| parked.load(Ordering::Relaxed) == FIBERS);
+        fibers.iter().for_each(|fiber| fiber.fiber().unpark());
+        for (n, fiber) in fibers.into_iter().enumerate() {
+            assert_eq!(fiber.join().unwrap(), n);
+        }
+        // Again, on the stacks of the first ones; and this time the runtime ends under them.
+        let fibers = spawn_all();
+        until(|| parked.load(Ordering::Relaxed) == 2 * FIBERS);
+        drop(runtime);
+        for fiber in fibers {
+            assert!(fiber.join().unwrap_err().is_cancelled());
+        }
+        tally.check(4 * FIBERS..=4 * FIBERS, "all");
+    }
+}

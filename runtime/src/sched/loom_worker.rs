@@ -17,6 +17,7 @@ use crate::driver::{BlockingPool, Driver, Turn};
 use crate::fiber::{FiberPtr, FiberRef, Running, TOKEN};
 use crate::loom_support::{Bell, explore, explore_within, fiber};
 use crate::sched::{Config, Shared};
+use crate::shim::Ordering;
 
 fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
     let config = Config {
@@ -243,6 +244,35 @@ fn loom_worker_fresh_is_stolen() {
         helper.join().unwrap();
         owner.join().unwrap();
         assert!(first_handle.is_done() && second_handle.is_done());
+        assert_eq!(shared.live(), 0);
+    });
+}
+
+/// A worker with more than its share spawns outside of its turns: whoever is to take the fiber is awake,
+/// or woken.
+#[test]
+#[ignore = "fails: `Shared::spawn_on` pushes to the injector and wakes nobody"]
+fn loom_worker_task_spawns_elsewhere() {
+    explore_within(2, 200, || {
+        let (shared, mut deques) = runtime(2);
+        let helper = start(&shared, 1, deques.pop().unwrap());
+        let (own, handle) = fiber(shared.clone(), {
+            let shared = Arc::clone(&shared);
+            move || {
+                drop(TheRest);
+                shared.close(Instant::now());
+            }
+        });
+        let left = Mutex::new(Some(own));
+        let spawner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {
+            if let Some(fiber) = left.lock().unwrap().take() {
+                worker.remote().bound.store(100, Ordering::Relaxed);
+                worker.shared.spawn_on(worker, fiber);
+            }
+        });
+        helper.join().unwrap();
+        spawner.join().unwrap();
+        assert!(handle.is_done());
         assert_eq!(shared.live(), 0);
     });
 }
