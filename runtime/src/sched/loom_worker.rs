@@ -251,7 +251,6 @@ fn loom_worker_fresh_is_stolen() {
 /// A worker with more than its share spawns outside of its turns: whoever is to take the fiber is awake,
 /// or woken.
 #[test]
-#[ignore = "fails: `Shared::spawn_on` pushes to the injector and wakes nobody"]
 fn loom_worker_task_spawns_elsewhere() {
     explore_within(2, 200, || {
         let (shared, mut deques) = runtime(2);

@@ -161,7 +161,10 @@ impl Shared {
                 self.send(other, fiber);
             }
             // It may be busy for long, and what is in its inbox cannot be stolen.
-            Some(_) => self.injector.push(fiber),
+            Some(_) => {
+                self.injector.push(fiber);
+                self.wake_searcher();
+            }
             None => {
                 worker.push_fresh(fiber);
                 self.wake_searcher();
