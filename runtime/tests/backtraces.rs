@@ -19,12 +19,13 @@ fn check(trace: &str) {
         Some(at) => at,
         None => panic!("{name} is not in:\n{trace}"),
     };
-    // Newest first: the fiber's, the first on its stack, the worker's, the thread's.
+    // Newest first: the fiber's, the first ones of its stack, the worker's, the thread's.
     let frames = [
         "named_frame_of_a_fiber",
-        "sisal::fiber::body::entry",
+        "sisal::fiber::body::contained",
+        "stack_init_trampoline",
         "sisal::sched::worker::",
-        "std::thread",
+        "__rust_begin_short_backtrace",
     ]
     .map(at);
     assert!(frames.is_sorted(), "{trace}");
