@@ -149,11 +149,17 @@ impl Handle {
             Err(error) => match error.try_into_panic() {
                 Ok(payload) => std::panic::resume_unwind(payload),
                 Err(error) => {
-                    current::unwind_if_cancelled();
+                    self.unwind_if_closed();
                     panic!("`run` has no result: {error}")
                 }
             },
         }
+    }
+
+    /// Unwinds a fiber of this runtime that met the runtime's end in the result of another (S5).
+    pub(crate) fn unwind_if_closed(&self) {
+        self.shared.cancel_running_if_closed();
+        current::unwind_if_cancelled();
     }
 
     /// Makes a fiber and hands it to the scheduler.

@@ -82,7 +82,7 @@ where
         Some(unseen) => {
             // A shutdown that ended a child ends its owner after it (S5).
             if unseen.cancelled {
-                current::unwind_if_cancelled();
+                handle.unwind_if_closed();
             }
             panic!(
                 "a scoped fiber gave no result, and nobody joined it: {}",

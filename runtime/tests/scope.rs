@@ -581,7 +581,6 @@ fn at_shutdown_a_scope_whose_children_are_refused_is_cancelled() {
 /// The owner runs on its worker while the shutdown ends its child on another: it is cancelled too, and
 /// does not panic because of the child.
 #[test]
-#[ignore = "bug S3: an owner that its own worker has not cancelled yet panics over a cancelled child"]
 fn at_shutdown_a_scope_whose_child_has_ended_elsewhere_is_cancelled() {
     let _watchdog = watchdog(60);
     let (ended, log) = shut_down_under(2, |log, ready| {

@@ -172,6 +172,16 @@ impl Shared {
         }
     }
 
+    /// If this runtime is closed: asks the running fiber, if it is one of this runtime's, to unwind.
+    /// Its worker will, but may not have come to it yet.
+    pub(crate) fn cancel_running_if_closed(&self) {
+        if self.shutdown.is_closed()
+            && let Some(worker) = self.local_worker()
+        {
+            worker.cancel_running();
+        }
+    }
+
     fn spawn_outside(&self, fiber: FiberPtr) {
         // SeqCst with `Shutdown::close` and the fence of `live`: either this thread sees the
         // runtime closed, or the shutdown counts this fiber.
