@@ -27,7 +27,6 @@ use crate::park::waker;
 ///     assert_eq!(answer, 42);
 /// }
 /// ```
-#[must_use = "dropping a `JoinHandle` detaches its fiber"]
 pub struct JoinHandle<T> {
     raw: RawJoin<T>,
 }

@@ -64,3 +64,8 @@ pub use spawn::spawn;
 pub use unblock::unblock;
 
 mod root;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
