@@ -26,11 +26,11 @@ MUTANTS = [
     ("fiber/state.rs", "fn begin", "self.0.fetch_and(", "load_store(&self.0,"),
     ("fiber/state.rs", "fn begin", "Ordering::AcqRel", "Ordering::Release"),
     ("fiber/state.rs", "fn park", "self.0.fetch_or(PARKED, Ordering::AcqRel)",
-     "{ let w = self.0.load(Ordering::Acquire); self.0.store(w | PARKED, Ordering::Release); w }"),
+     "({ let w = self.0.load(Ordering::Acquire); self.0.store(w | PARKED, Ordering::Release); w })"),
     ("fiber/state.rs", "fn park", "Ordering::AcqRel", "Ordering::Acquire"),
     ("fiber/state.rs", "fn take", "Ordering::AcqRel", "Ordering::Release"),
     ("fiber/state.rs", "fn take", "self.0.fetch_and(!(reason | NOTIFIED), Ordering::AcqRel)",
-     "{ let w = self.0.load(Ordering::Acquire); self.0.store(w & !(reason | NOTIFIED), Ordering::Release); w }"),
+     "({ let w = self.0.load(Ordering::Acquire); self.0.store(w & !(reason | NOTIFIED), Ordering::Release); w })"),
     ("fiber/record.rs", "fn take", "self.state.take(reason) | (pending & reason != 0)",
      "(pending & reason != 0) || self.state.take(reason)"),
     ("fiber/record.rs", "fn take", "self.state.take(reason) | (pending & reason != 0)", "self.state.take(reason)"),
@@ -45,7 +45,6 @@ MUTANTS = [
     ("fiber/state.rs", "fn publish_waker", "Ordering::AcqRel", "Ordering::Acquire"),
     ("fiber/state.rs", "fn publish_waker", "self.0.fetch_or(JOIN_WAKER, Ordering::AcqRel) & DONE == 0",
      "{ self.0.fetch_or(JOIN_WAKER, Ordering::AcqRel); true }"),
-    ("fiber/outcome.rs", "fn watch", "*slot = None;", ""),
     ("fiber/body.rs", "unsafe fn end<", "before & HANDLE == 0", "false"),
     ("fiber/body.rs", "unsafe fn end<", "before & JOIN_WAKER != 0", "false"),
     ("fiber/record.rs", "impl Drop for FiberRef", "Ordering::Acquire", "Ordering::Relaxed"),
@@ -97,6 +96,8 @@ MUTANTS = [
 
 # Steps that a model cannot miss because another step gives the same order, and why they stay.
 EQUIVALENT = [
+    ("fiber/outcome.rs", "fn watch", "*slot = None;", "",
+     "nobody looks at the slot again; its waker goes with the record, only later"),
     ("fiber/state.rs", "fn park", "Ordering::AcqRel", "Ordering::Release",
      "`begin` acquires what the caller published, and comes before the fiber's next look"),
     ("fiber/state.rs", "fn publish_waker", "Ordering::AcqRel", "Ordering::Release",

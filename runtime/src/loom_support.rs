@@ -75,6 +75,20 @@ impl Wake for Bell {
     }
 }
 
+/// Calls `f`, which the code under test calls where panics are contained: here one ends the test.
+pub(crate) fn no_panic<R>(f: impl FnOnce() -> R) -> R {
+    struct Abort;
+    impl Drop for Abort {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                std::process::abort();
+            }
+        }
+    }
+    let _abort = Abort;
+    f()
+}
+
 /// A fiber, as spawning makes it: the queues' pointer and a counted reference.
 #[track_caller]
 pub(crate) fn fiber<T: Send + 'static>(
@@ -88,5 +102,5 @@ pub(crate) fn fiber<T: Send + 'static>(
         extra: None,
     };
     // SAFETY: nothing is borrowed, and both types are Send.
-    unsafe { FiberRef::make(seed, closure) }
+    unsafe { FiberRef::make(seed, || no_panic(closure)) }
 }

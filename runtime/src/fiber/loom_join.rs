@@ -3,8 +3,9 @@
 //! Protocol: `sched/README.md`, "Join cell". The fiber ends by `refuse_fresh`, which goes the same way as
 //! a body that returned (`body::end`), on any stack.
 
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use super::body::refuse_fresh;
 use super::record::{FiberPtr, FiberRef};
 use super::schedule::Schedule;
 use crate::error::JoinError;
-use crate::loom_support::{explore, fiber};
+use crate::loom_support::{explore, fiber, no_panic};
 
 /// Data that loom watches, written by one side and read by the other, and a count of events.
 struct Watched {
@@ -59,22 +60,66 @@ struct Content(Arc<Watched>);
 
 impl Drop for Content {
     fn drop(&mut self) {
-        self.0.write();
-        self.0.add();
+        no_panic(|| {
+            self.0.write();
+            self.0.add();
+        });
     }
 }
 
-/// A joiner's waker. Whoever wakes it reads what its maker wrote.
+/// The result, a panic's payload: made by the ending fiber, dropped by it or by the joiner.
+struct Payload(Arc<Watched>);
+
+impl Payload {
+    fn new(watched: &Arc<Watched>) -> Payload {
+        watched.write();
+        Payload(Arc::clone(watched))
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        no_panic(|| {
+            self.0.write();
+            self.0.add();
+        });
+    }
+}
+
+/// A joiner's waker. Whoever wakes it reads what its clone, in the record's slot, wrote when it was made
+/// there.
 struct Joiner {
     made: Arc<Watched>,
     thread: Thread,
 }
 
-impl Wake for Joiner {
-    fn wake(self: Arc<Self>) {
-        assert_eq!(self.made.read(), 1);
-        self.made.add();
-        self.thread.unpark();
+static JOINER: RawWakerVTable = RawWakerVTable::new(
+    |raw| {
+        // SAFETY: every such pointer is of an `Arc<Joiner>` that it counts.
+        let joiner = unsafe { ManuallyDrop::new(Arc::from_raw(raw.cast::<Joiner>())) };
+        joiner.made.write();
+        RawWaker::new(Arc::into_raw(Arc::clone(&joiner)).cast(), &JOINER)
+    },
+    |raw| {
+        // SAFETY: as above; the count is given up.
+        let joiner = unsafe { Arc::from_raw(raw.cast::<Joiner>()) };
+        no_panic(|| {
+            assert_eq!(joiner.made.read(), 1);
+            joiner.made.add();
+            joiner.thread.unpark();
+        });
+    },
+    |_| unreachable!("a join waker is consumed"),
+    // SAFETY: as above; the count is given up.
+    |raw| drop(unsafe { Arc::from_raw(raw.cast::<Joiner>()) }),
+);
+
+impl Joiner {
+    fn waker(made: Arc<Watched>) -> Waker {
+        let thread = thread::current();
+        let raw = Arc::into_raw(Arc::new(Joiner { made, thread }));
+        // SAFETY: the table counts as an `Arc` does.
+        unsafe { Waker::from_raw(RawWaker::new(raw.cast(), &JOINER)) }
     }
 }
 
@@ -82,6 +127,7 @@ impl Wake for Joiner {
 /// what either holder did.
 struct Runtime {
     holders: [UnsafeCell<u32>; 2],
+    result: Arc<Watched>,
     freed: Arc<Watched>,
 }
 
@@ -100,8 +146,10 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         for holder in &self.holders {
             // SAFETY: loom checks the access.
-            holder.with_mut(|data| unsafe { *data += 1 });
+            no_panic(|| holder.with_mut(|data| unsafe { *data += 1 }));
         }
+        let dropped = self.result.count();
+        no_panic(|| assert_eq!(dropped, 1, "the result goes before the record"));
         self.freed.add();
     }
 }
@@ -121,19 +169,14 @@ unsafe impl Send for Handle {}
 impl Handle {
     /// What `JoinHandle::poll` does, with the first or second waker. True: the result is taken.
     fn poll(&self, waker: usize) -> bool {
-        let made = Arc::clone(&self.wakers[waker]);
-        if made.read() == 0 {
-            made.write();
-        }
-        let thread = thread::current();
-        let waker = Waker::from(Arc::new(Joiner { made, thread }));
+        let waker = Joiner::waker(Arc::clone(&self.wakers[waker]));
         // SAFETY: the only handle, and the only call; the result type is `()`.
         unsafe {
             if !self.fiber.is_done() && self.fiber.watch(&waker) {
                 return false;
             }
             let result = self.fiber.take_result::<()>();
-            assert!(result.expect("not taken yet").unwrap_err().is_cancelled());
+            assert!(result.expect("not taken yet").unwrap_err().is_panic());
         }
         assert_eq!(self.content.read(), 1, "what the fiber did is seen");
         true
@@ -157,10 +200,11 @@ impl Drop for Handle {
 /// The fiber ends on this thread while `handle` runs on another.
 fn model(least: u64, handle: fn(Handle)) {
     explore(least, move || {
-        let (content, freed) = (Watched::new(), Watched::new());
+        let (content, freed, result) = (Watched::new(), Watched::new(), Watched::new());
         let wakers = [Watched::new(), Watched::new()];
         let runtime = Arc::new(Runtime {
             holders: [UnsafeCell::new(0), UnsafeCell::new(0)],
+            result: Arc::clone(&result),
             freed: Arc::clone(&freed),
         });
         let runtime_ptr = Arc::as_ptr(&runtime);
@@ -179,10 +223,12 @@ fn model(least: u64, handle: fn(Handle)) {
         });
         // SAFETY: the fiber's own reference keeps the record; loom checks the access.
         unsafe { &*runtime_ptr }.holders[0].with_mut(|data| unsafe { *data += 1 });
+        let payload = Box::new(Payload::new(&result));
         // SAFETY: the only right to start the fiber; its own reference is given up inside.
-        unsafe { refuse_fresh(own, JoinError::cancelled) };
+        unsafe { refuse_fresh(own, |fiber| JoinError::panic(fiber, payload)) };
         joiner.join().unwrap();
         assert_eq!(content.count(), 1, "the closure is dropped once");
+        assert_eq!(result.count(), 1, "the result is dropped once");
         assert_eq!(freed.count(), 1, "the record is freed once");
         for waker in wakers {
             assert!(waker.count() <= 1, "a waker is woken once");

@@ -18,7 +18,8 @@ use crate::loom_support::{explore, fiber};
 struct Home {
     queued: AtomicUsize,
     thread: OnceLock<Thread>,
-    /// Written by the worker while the fiber runs, read by whoever queues the fiber: as `home`.
+    /// Written by the worker while the fiber runs, read by whoever queues it: as `home`, which is
+    /// written before the first run only.
     bound: UnsafeCell<u32>,
     /// What the callers publish: by the token, by the waker.
     token_data: UnsafeCell<u32>,
@@ -99,6 +100,8 @@ struct OnStack<'a> {
 impl OnStack<'_> {
     /// `Running::park`: away from the stack, and back when somebody called.
     fn park(&self) {
+        // SAFETY: whoever queues the fiber waits for PARKED.
+        self.home.bound.with_mut(|bound| unsafe { *bound = 7 });
         if self.header.park() {
             // The worker queues it itself. Nobody else does.
             assert_eq!(self.home.queued.load(Ordering::Relaxed), 0);

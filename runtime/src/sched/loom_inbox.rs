@@ -3,13 +3,14 @@
 //! Protocol: README.md of this folder, "Inbox".
 
 use std::sync::Arc;
+use std::task::Wake;
 
 use loom::cell::UnsafeCell;
 use loom::thread;
 
 use super::inbox::Inbox;
 use crate::fiber::{FiberPtr, FiberRef, Schedule};
-use crate::loom_support::{explore, fiber};
+use crate::loom_support::{Bell, explore, fiber};
 
 struct Nowhere;
 
@@ -24,6 +25,8 @@ struct Model {
     inbox: Inbox,
     fibers: Vec<(FiberPtr, FiberRef)>,
     before: Vec<UnsafeCell<u32>>,
+    /// The owner's.
+    bell: Arc<Bell>,
 }
 
 // SAFETY: loom checks every access of the cells.
@@ -39,6 +42,7 @@ impl Model {
                 .map(|_| fiber(Arc::new(Nowhere), || ()))
                 .collect(),
             before: (0..fibers).map(|_| UnsafeCell::new(0)).collect(),
+            bell: Bell::new(),
         })
     }
 
@@ -46,6 +50,7 @@ impl Model {
         // SAFETY: loom checks the access.
         self.before[index].with_mut(|data| unsafe { *data += 1 });
         self.inbox.push(self.fibers[index].0);
+        self.bell.clone().wake();
     }
 
     /// The owner: what is there, and `each` for it before the next.
@@ -81,24 +86,19 @@ fn loom_inbox_push_against_take() {
                     let before = taken.len();
                     model.take(|index| taken.push(index));
                     if taken.len() == before {
-                        thread::park();
+                        model.bell.wait();
                     }
                 }
                 assert!(model.inbox.is_empty());
                 taken
             })
         };
-        let bell = owner.thread().clone();
         let other = {
-            let (model, bell) = (Arc::clone(&model), bell.clone());
-            thread::spawn(move || {
-                model.push(2);
-                bell.unpark();
-            })
+            let model = Arc::clone(&model);
+            thread::spawn(move || model.push(2))
         };
         for index in [0, 1] {
             model.push(index);
-            bell.unpark();
         }
         other.join().unwrap();
         let taken = owner.join().unwrap();
@@ -128,14 +128,12 @@ fn loom_inbox_same_fiber_again() {
                         }
                     });
                     if taken == before {
-                        thread::park();
+                        model.bell.wait();
                     }
                 }
             })
         };
-        let bell = owner.thread().clone();
         model.push(2);
-        bell.unpark();
         owner.join().unwrap();
         assert!(model.inbox.is_empty());
     });

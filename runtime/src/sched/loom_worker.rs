@@ -12,7 +12,7 @@ use std::time::Instant;
 use loom::sync::Condvar;
 use loom::thread::{self, JoinHandle};
 
-use super::{Deque, Worker};
+use super::{Deque, Worker, bump};
 use crate::driver::{BlockingPool, Driver, Turn};
 use crate::fiber::{FiberPtr, FiberRef, Running, TOKEN};
 use crate::loom_support::{Bell, explore, explore_within, fiber};
@@ -244,6 +244,58 @@ fn loom_worker_fresh_is_stolen() {
         helper.join().unwrap();
         owner.join().unwrap();
         assert!(first_handle.is_done() && second_handle.is_done());
+        assert_eq!(shared.live(), 0);
+    });
+}
+
+/// A fiber spawns another while the runtime closes: nobody counts its end without the other's spawn.
+#[test]
+fn loom_worker_child_against_close() {
+    explore_within(2, 500, || {
+        let (shared, mut deques) = runtime(2);
+        let helper = start(&shared, 1, deques.pop().unwrap());
+        let started = Mutex::new(false);
+        let spawner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {
+            if std::mem::replace(&mut *started.lock().unwrap(), true) {
+                return;
+            }
+            let (child, _) = fiber(worker.shared.clone(), || ());
+            let here = std::ptr::from_ref(worker) as usize;
+            let (parent, _) = fiber(worker.shared.clone(), move || {
+                // SAFETY: a parent that is not stolen runs on that worker, which outlives it.
+                let worker = unsafe { &*(here as *const Worker) };
+                worker.shared.spawn_on(worker, child);
+            });
+            // Not where it can be stolen.
+            bump(&worker.remote().count.spawned);
+            worker.remote().inbox.push(parent);
+            worker.ask_turn();
+        });
+        end(&shared, vec![helper, spawner]);
+        assert_eq!(shared.live(), 0);
+    });
+}
+
+/// A spawn that is refused is counted for a moment. Whoever ends the last fiber in that moment is
+/// told when it is over.
+#[test]
+fn loom_worker_refused_spawn_against_last_end() {
+    explore_within(2, 500, || {
+        let (shared, mut deques) = runtime(2);
+        let (last, handle) = fiber(shared.clone(), || ());
+        shared.spawn(last);
+        let helper = start(&shared, 1, deques.pop().unwrap());
+        let refused = Mutex::new(false);
+        let spawner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {
+            let mut refused = refused.lock().unwrap();
+            if !*refused && worker.shared.shutdown.is_closed() {
+                *refused = true;
+                let (fiber, _) = fiber(worker.shared.clone(), || ());
+                worker.shared.spawn_on(worker, fiber);
+            }
+        });
+        end(&shared, vec![helper, spawner]);
+        assert!(handle.is_done());
         assert_eq!(shared.live(), 0);
     });
 }
