@@ -12,7 +12,7 @@ use std::time::Instant;
 use loom::sync::Condvar;
 use loom::thread::{self, JoinHandle};
 
-use super::{Deque, Worker, bump};
+use super::{Deque, Worker};
 use crate::driver::{BlockingPool, Driver, Turn};
 use crate::fiber::{FiberPtr, FiberRef, Running, TOKEN};
 use crate::loom_support::{Bell, explore, explore_within, fiber};
@@ -46,9 +46,21 @@ fn start_with(
     deque: Deque<FiberPtr>,
     task: impl Fn(&Worker) + Send + 'static,
 ) -> JoinHandle<()> {
+    start_made(shared, index, deque, |_| (), task)
+}
+
+/// The same, and tells `made` of the worker before its first turn.
+fn start_made(
+    shared: &Arc<Shared>,
+    index: usize,
+    deque: Deque<FiberPtr>,
+    made: impl FnOnce(&Worker) + Send + 'static,
+    task: impl Fn(&Worker) + Send + 'static,
+) -> JoinHandle<()> {
     let shared = Arc::clone(shared);
     let run = move || {
         let worker = worker(&shared, index, deque);
+        made(&worker);
         let bell = Bell::new();
         let waker = Waker::from(Arc::clone(&bell));
         loop {
@@ -254,23 +266,24 @@ fn loom_worker_child_against_close() {
     explore_within(2, 500, || {
         let (shared, mut deques) = runtime(2);
         let helper = start(&shared, 1, deques.pop().unwrap());
-        let started = Mutex::new(false);
-        let spawner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {
-            if std::mem::replace(&mut *started.lock().unwrap(), true) {
-                return;
-            }
-            let (child, _) = fiber(worker.shared.clone(), || ());
-            let here = std::ptr::from_ref(worker) as usize;
-            let (parent, _) = fiber(worker.shared.clone(), move || {
-                // SAFETY: a parent that is not stolen runs on that worker, which outlives it.
-                let worker = unsafe { &*(here as *const Worker) };
+        let here = Arc::new(Mutex::new(0));
+        let (child, _) = fiber(shared.clone(), || ());
+        let (parent, _) = fiber(shared.clone(), {
+            let here = Arc::clone(&here);
+            move || {
+                let worker = *here.lock().unwrap() as *const Worker;
+                // SAFETY: the worker whose inbox the parent is in outlives it.
+                let worker = unsafe { &*worker };
                 worker.shared.spawn_on(worker, child);
-            });
-            // Not where it can be stolen.
-            bump(&worker.remote().count.spawned);
-            worker.remote().inbox.push(parent);
-            worker.ask_turn();
+            }
         });
+        // Not where it can be stolen.
+        shared.outside.spawned.fetch_add(1, Ordering::SeqCst);
+        shared.workers[0].inbox.push(parent);
+        let made = move |worker: &Worker| {
+            *here.lock().unwrap() = std::ptr::from_ref(worker) as usize;
+        };
+        let spawner = start_made(&shared, 0, deques.pop().unwrap(), made, |_| ());
         end(&shared, vec![helper, spawner]);
         assert_eq!(shared.live(), 0);
     });
