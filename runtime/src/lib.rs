@@ -36,6 +36,7 @@
 
 mod block_on;
 mod builder;
+mod cancel;
 mod current;
 mod driver;
 mod error;
@@ -52,7 +53,7 @@ mod scope;
 mod shim;
 mod spawn;
 mod stack_pool;
-mod time;
+pub mod time;
 mod unblock;
 
 pub use block_on::block_on;
@@ -61,6 +62,7 @@ pub use handle::Handle;
 pub use root::run;
 pub use runtime::Runtime;
 pub use spawn::spawn;
+pub use time::timeout;
 pub use unblock::unblock;
 
 mod root;

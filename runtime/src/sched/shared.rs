@@ -145,8 +145,9 @@ impl Shared {
             // No live fiber keeps the runtime up meanwhile: as in `spawn_outside`.
             fence(Ordering::SeqCst);
         }
-        if self.shutdown.is_closed() {
-            // SAFETY: nobody else knows the fiber yet.
+        // SAFETY: nobody else knows the fiber yet.
+        if self.shutdown.is_closed() && !unsafe { fiber.header() }.is_sheltered() {
+            // SAFETY: as above.
             unsafe { refuse_fresh(fiber, JoinError::cancelled) };
             bump(&count.ended);
             // The spawner's turn comes too; it may be in a loop that only this tells to end.
@@ -173,12 +174,17 @@ impl Shared {
     }
 
     /// If this runtime is closed: asks the running fiber, if it is one of this runtime's, to unwind.
-    /// Its worker will, but may not have come to it yet.
-    pub(crate) fn cancel_running_if_closed(&self) {
-        if self.shutdown.is_closed()
-            && let Some(worker) = self.local_worker()
-        {
-            worker.cancel_running();
+    /// Its worker will, but may not have come to it yet. False: there is none, or it is open.
+    pub(crate) fn cancel_running_if_closed(&self) -> bool {
+        if !self.shutdown.is_closed() {
+            return false;
+        }
+        match self.local_worker() {
+            Some(worker) if worker.is_on_fiber() => {
+                worker.cancel_running();
+                true
+            }
+            _ => false,
         }
     }
 

@@ -11,7 +11,7 @@ use super::shared::{Remote, Shared, bump};
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply};
+use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding};
 use crate::shim::Ordering;
 use crate::shim::deque::Worker as Deque;
 use crate::stack_pool::StackPool;
@@ -97,6 +97,7 @@ impl Worker {
             queues: Queues::new(deque, index),
             context: Context {
                 fiber: Cell::new(None),
+                unwinding: Unwinding::new(),
                 cancel_deferred: Cell::new(false),
                 blocks: Blocks::new(),
                 reactor,
@@ -269,7 +270,29 @@ impl Worker {
         self.context.fiber.set(Some(fiber));
         let after = switch();
         self.context.fiber.set(None);
+        if self.context.unwinding.concerns() {
+            self.note_unwinding(fiber, after == AfterSwitch::Finish);
+        }
         after
+    }
+
+    /// Keeps account of who is in mid-unwind; when nobody is any more, reminds those who waited for
+    /// that to unwind themselves (S6).
+    #[cold]
+    fn note_unwinding(&self, fiber: FiberPtr, ended: bool) {
+        // SAFETY: a fiber that was just switched away from is live until `finish`.
+        let over = self
+            .context
+            .unwinding
+            .left(unsafe { fiber.header() }, ended);
+        if over && self.context.cancel_deferred.take() {
+            for fiber in self.bound.borrow().iter() {
+                // SAFETY: bound fibers are live.
+                if unsafe { fiber.header() }.remind() {
+                    self.queues.push_ready(*fiber);
+                }
+            }
+        }
     }
 
     /// Binds a fresh fiber to this worker and runs it (S1). `None`: there was no stack for it.
@@ -286,7 +309,7 @@ impl Worker {
                 return None;
             }
         };
-        if self.draining.get() {
+        if self.draining.get() && !header.is_sheltered() {
             // A fresh fiber is in the queue that it came from, and in no other.
             let _ = header.cancel();
         }
@@ -331,11 +354,15 @@ impl Worker {
         self.context.fiber.get().is_some()
     }
 
-    /// Asks the running fiber, if any, to unwind at its next suspension.
+    /// Asks the running fiber, if any, to unwind at its next suspension, unless its owner decides that.
     pub(super) fn cancel_running(&self) {
         if let Some(fiber) = self.context.fiber.get() {
-            // SAFETY: a running fiber is live. It is in no queue, and needs none.
-            let _ = unsafe { fiber.header() }.cancel();
+            // SAFETY: a running fiber is live.
+            let header = unsafe { fiber.header() };
+            if !header.is_sheltered() {
+                // It is in no queue, and needs none.
+                let _ = header.cancel();
+            }
         }
     }
 
