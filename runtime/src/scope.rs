@@ -131,7 +131,7 @@ struct All {
 }
 
 impl Children {
-    fn add(&self, child: FiberRef) {
+    fn remember(&self, child: FiberRef) {
         const FEW: usize = 16;
         let mut all = self.all.lock();
         if all.cancelled {
@@ -209,7 +209,7 @@ impl<'scope> Scope<'scope, '_> {
         // SAFETY: `scope_on` does not return or unwind before every child has ended (S5), and both
         // types are Send (S2).
         let fiber = unsafe { self.handle.spawn_unchecked(spawned_at, extra, f) };
-        self.children.add(fiber.clone());
+        self.children.remember(fiber.clone());
         ScopedJoinHandle {
             // SAFETY: made just now with result type `T`.
             raw: unsafe { RawJoin::new(fiber) },
