@@ -17,6 +17,8 @@ mod state;
 #[cfg(all(test, sisal_loom))]
 mod loom_join;
 #[cfg(all(test, sisal_loom))]
+mod loom_scan;
+#[cfg(all(test, sisal_loom))]
 mod loom_state;
 
 pub(crate) use after_switch::AfterSwitch;
