@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::{
-    Count, Defer, Gate, Tally, panic_text, runtime, settle, until, watchdog,
-};
+use common::{Count, Defer, Gate, Tally, panic_text, runtime, settle, until, watchdog};
 use sisal::fiber::{self, JoinHandle, park, sleep, spawn, yield_now};
 use sisal::{block_on, unblock};
 

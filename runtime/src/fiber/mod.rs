@@ -18,6 +18,8 @@ mod unwind;
 #[cfg(all(test, sisal_loom))]
 mod loom_join;
 #[cfg(all(test, sisal_loom))]
+mod loom_scan;
+#[cfg(all(test, sisal_loom))]
 mod loom_state;
 
 pub(crate) use after_switch::AfterSwitch;

@@ -6,8 +6,10 @@
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
 //! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `frames`,
-//!    `left_unwinding`: the fiber's worker, and the fiber itself while it runs there (which is the same thread, S1).
-//!    Exception: whoever `State::notify` made responsible for queueing reads `home`.
+//!    `left_unwinding`: the fiber's worker, and the fiber itself while it runs there (which is the same
+//!    thread, S1).
+//!    Exceptions: whoever `State::notify` or `scan_end` made responsible for queueing reads `home`;
+//!    a dump between `State::scan_begin` and `scan_end` reads all of them.
 //! 3. `next`: whoever has the duty to queue the fiber, until it is queued; then the queue's owner.
 //! 4. `stage`: the body until `State::finish`; then the join handle if `HANDLE` was set there,
 //!    else the body. Nobody else, the deallocation included: it is `Empty` by then, or leaked
@@ -247,6 +249,26 @@ impl FiberRef {
     pub(crate) fn wake(&self, reason: u32) {
         // SAFETY: this reference is counted, so the record is live.
         unsafe { self.0.wake(reason) }
+    }
+
+    /// Calls `read` while the fiber is parked and held still; from any thread. `None`: it is not
+    /// parked, or about to run. For the time being the models are its only user.
+    #[cfg(test)]
+    pub(crate) fn scan<R>(&self, read: impl FnOnce(&Header) -> R) -> Option<R> {
+        /// Also when `read` panics: a fiber that is held for ever is a lost one.
+        struct LetGo<'a>(&'a FiberRef);
+        impl Drop for LetGo<'_> {
+            fn drop(&mut self) {
+                if self.0.state.scan_end() {
+                    self.0.scheduler.schedule(self.0.ptr());
+                }
+            }
+        }
+        if !self.state.scan_begin() {
+            return None;
+        }
+        let _let_go = LetGo(self);
+        Some(read(self))
     }
 }
 

@@ -15,7 +15,7 @@
 //! | `EXPIRED` | a timer of one of its `timeout`s, or itself | itself | look at their deadlines at the next suspension |
 //! | `HANDLE` | creation | the join handle's drop | somebody may ask for the result |
 //! | `JOIN_WAKER` | the join handle | the join handle, or never again after `DONE` | the waker slot is readable |
-//! | `SCAN` | reserved for the dump | the dump | with `PARKED`: hold still |
+//! | `SCAN` | a dump, if there is `PARKED` without `NOTIFIED` | the dump | its stack is being read: calls only leave their bits |
 //!
 //! `RUNNING` is the word without `FRESH`, `PARKED` and `DONE`. A fiber that yielded stays
 //! `RUNNING` while it waits in its worker's own queue: nobody else needs to know, and the
@@ -24,7 +24,8 @@
 //! The one race that matters is a wake against a park. Both sides use a read-modify-write on
 //! this word, so one of them comes second and sees the other's bit:
 //! the waker second sees `PARKED` and queues the fiber; the worker second sees `NOTIFIED`
-//! and queues it itself. `PARKED | NOTIFIED` therefore always means "queued exactly once".
+//! and queues it itself. `PARKED | NOTIFIED` therefore always means "queued exactly once", unless
+//! `SCAN` is set too: then it is the dump that queues the fiber, when it lets go of it.
 
 use std::fmt;
 
@@ -143,6 +144,38 @@ impl State {
     /// The running fiber: one of its deadlines has passed.
     pub(crate) fn set_expired(&self) {
         self.0.fetch_or(EXPIRED, Ordering::Relaxed);
+    }
+
+    /// A dump, from any thread: holds a parked fiber still. False: it is not parked, or called, or
+    /// another dump has it. (A fiber that yielded is not parked either: only its worker can read it.)
+    ///
+    /// For the time being the models are its only user.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn scan_begin(&self) -> bool {
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & (PARKED | NOTIFIED | SCAN) == PARKED {
+            // Acquire pairs with the Release of `park`: where the fiber left its stack, and what is
+            // on it, may be read.
+            match self.0.compare_exchange_weak(
+                word,
+                word | SCAN,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// The dump lets go of the fiber. True: it was called meanwhile, and the dump must queue it.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn scan_end(&self) -> bool {
+        // Release pairs with the Acquire of `begin`: the dump's reads come before the fiber runs.
+        self.0.fetch_and(!SCAN, Ordering::Release) & NOTIFIED != 0
     }
 
     /// The body, when the result is stored. Returns the word as it was: `HANDLE` absent means
