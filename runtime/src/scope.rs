@@ -15,6 +15,10 @@ use crate::join::RawJoin;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicUsize, Ordering};
 
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_scope.rs"]
+mod loom_scope;
+
 /// Makes fibers that may borrow from the caller's frame: all of them have ended when `scope`
 /// returns, also when it unwinds.
 ///
@@ -63,18 +67,13 @@ where
     let (waiting, waiter) = waiter::caller(call, INSTEAD);
     let scope = Scope {
         handle: handle.clone(),
-        children: Arc::new(Children {
-            live: AtomicUsize::new(0),
-            unseen: Mutex::new(None),
-            owner: waiter,
-        }),
+        children: Arc::new(Children::of(waiter)),
         scope: PhantomData,
         env: PhantomData,
     };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    // S5: nothing of the frame may go before the last child has ended. Acquire pairs with the
-    // Release in `ended`.
-    waiting.until(|| scope.children.live.load(Ordering::Acquire) == 0);
+    // S5: nothing of the frame may go before the last child has ended.
+    waiting.until(|| scope.children.have_ended());
     let value = result.unwrap_or_else(|payload| resume_unwind(payload));
     // As with threads, a scope that returns says that every child did, or was joined.
     match scope.children.unseen.lock().take() {
@@ -113,6 +112,27 @@ struct Unseen {
     text: String,
 }
 
+impl Children {
+    fn of(owner: Waiter) -> Children {
+        Children {
+            live: AtomicUsize::new(0),
+            unseen: Mutex::new(None),
+            owner,
+        }
+    }
+
+    /// Another one. By the owner, or by a child, which has not ended meanwhile: the count does not
+    /// come to 0 before.
+    fn add(&self) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn have_ended(&self) -> bool {
+        // Acquire pairs with the Release in `ended`.
+        self.live.load(Ordering::Acquire) == 0
+    }
+}
+
 impl OnEnd for Children {
     fn unseen(&self, error: &JoinError) {
         self.unseen.lock().get_or_insert_with(|| Unseen {
@@ -122,7 +142,7 @@ impl OnEnd for Children {
     }
 
     fn ended(&self) {
-        // Release pairs with the Acquire of `scope_on`: what the child did comes before the
+        // Release pairs with the Acquire of `have_ended`: what the child did comes before the
         // owner's return.
         if self.live.fetch_sub(1, Ordering::Release) == 1 {
             self.owner.wake();
@@ -151,7 +171,7 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.children.live.fetch_add(1, Ordering::Relaxed);
+        self.children.add();
         extra.on_end = Some(Arc::<Children>::clone(&self.children));
         let extra = Some(Box::new(extra));
         // SAFETY: `scope_on` does not return or unwind before every child has ended (S5), and both
