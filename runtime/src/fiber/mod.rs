@@ -20,7 +20,7 @@ mod loom_join;
 #[cfg(all(test, sisal_loom))]
 mod loom_scan;
 #[cfg(all(test, sisal_loom))]
-mod loom_state;
+pub(crate) mod loom_state;
 
 pub(crate) use after_switch::AfterSwitch;
 pub(crate) use block::Blocks;

@@ -10,6 +10,8 @@ mod worker;
 
 #[cfg(all(test, sisal_loom))]
 mod loom_inbox;
+#[cfg(all(test, sisal_loom))]
+mod loom_live;
 
 pub(crate) use shared::{Config, Shared};
 pub(crate) use shutdown::Leftover;
