@@ -1,12 +1,15 @@
 //! The proof that code runs on a fiber's stack, and what only such code may do.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use switch_asm::arch;
 use switch_asm::stack::StackPointer;
 
 use super::after_switch::AfterSwitch;
 use super::record::{FiberPtr, FiberRef, Header};
+use super::schedule::SwitchHooks;
+use super::state::{CANCEL, HOOKED};
 use crate::current::{self, ThreadState};
 
 /// The running fiber, held by code on its stack. Made by [`current::state`] only; it does not
@@ -87,7 +90,11 @@ impl Running {
     // be the one that the CPU's return predictor expects, nor would the next (13 ns each here).
     #[inline(always)]
     fn suspend(self, after: AfterSwitch) {
-        self.unwind_if_cancelled();
+        // One look at the word for both. Not initialised without hooks, so that it costs no store.
+        let mut kept = MaybeUninit::uninit();
+        if self.header().state.has(CANCEL | HOOKED) {
+            kept = self.before_switch();
+        }
         let Some(base) = self.header().base.get() else {
             unreachable!("a running fiber has a stack");
         };
@@ -95,7 +102,48 @@ impl Running {
         // SAFETY: the caller is on the fiber's stack, whose parent link is at that offset, and
         // its worker is linked there, waiting in `body::resume`.
         unsafe { arch::switch_yield(after.encode(), parent_link as *mut StackPointer) };
+        if self.header().state.has(CANCEL | HOOKED) {
+            // SAFETY: the fiber was hooked before the switch if it is now: that bit is for life.
+            unsafe { self.after_switch(kept) };
+        }
+    }
+
+    /// What few switches do first: unwind if cancelled, and call the user's `save`. Initialised if the
+    /// fiber is hooked.
+    #[cold]
+    fn before_switch(self) -> MaybeUninit<*mut ()> {
         self.unwind_if_cancelled();
+        let Some(hooks) = self.hooks() else {
+            return MaybeUninit::uninit();
+        };
+        let bomb = AbortOnUnwind;
+        // SAFETY: `Builder::on_switch` promises it: on the fiber's stack, before it leaves.
+        let kept = unsafe { (hooks.save)() };
+        std::mem::forget(bomb);
+        MaybeUninit::new(kept)
+    }
+
+    /// What few switches do last: call the user's `restore`, and unwind if cancelled.
+    ///
+    /// # Safety
+    /// `kept` is what `before_switch` gave before this switch.
+    #[cold]
+    unsafe fn after_switch(self, kept: MaybeUninit<*mut ()>) {
+        if let Some(hooks) = self.hooks() {
+            let bomb = AbortOnUnwind;
+            // SAFETY: hooked, so initialised; `Builder::on_switch` promises the rest: on the same
+            // fiber's stack, with what its `save` gave.
+            unsafe { (hooks.restore)(kept.assume_init()) };
+            std::mem::forget(bomb);
+        }
+        self.unwind_if_cancelled();
+    }
+
+    fn hooks(&self) -> Option<&SwitchHooks> {
+        match self.header().state.has(HOOKED) {
+            true => self.header().scheduler.on_switch(),
+            false => None,
+        }
     }
 
     /// A cancelled fiber unwinds here, unless that is held off.
@@ -133,6 +181,16 @@ impl Running {
         shield.set(shield.get() + 1);
         let _unshield = Unshield(self);
         f()
+    }
+}
+
+/// A hook that panics would leave slots behind that nobody knows the state of.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("sisal: a hook of `Builder::on_switch` panicked");
+        std::process::abort();
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `HANDLE` | creation | the join handle's drop | somebody may ask for the result |
 //! | `JOIN_WAKER` | the join handle | the join handle, or never again after `DONE` | the waker slot is readable |
 //! | `SCAN` | reserved for the dump | the dump | with `PARKED`: hold still |
+//! | `HOOKED` | creation | nobody | a switch calls the runtime's `SwitchHooks` |
 //!
 //! `RUNNING` is the word without `FRESH`, `PARKED` and `DONE`. A fiber that yielded stays
 //! `RUNNING` while it waits in its worker's own queue: nobody else needs to know, and the
@@ -38,8 +39,9 @@ pub(crate) const CANCEL: u32 = 1 << 6;
 pub(crate) const HANDLE: u32 = 1 << 7;
 pub(crate) const JOIN_WAKER: u32 = 1 << 8;
 pub(crate) const SCAN: u32 = 1 << 9;
+pub(crate) const HOOKED: u32 = 1 << 11;
 
-const NAMES: [(u32, &str); 10] = [
+const NAMES: [(u32, &str); 11] = [
     (FRESH, "FRESH"),
     (PARKED, "PARKED"),
     (DONE, "DONE"),
@@ -50,6 +52,7 @@ const NAMES: [(u32, &str); 10] = [
     (HANDLE, "HANDLE"),
     (JOIN_WAKER, "JOIN_WAKER"),
     (SCAN, "SCAN"),
+    (HOOKED, "HOOKED"),
 ];
 
 /// See the table above; the word itself is private and its transitions are verbs.
@@ -58,6 +61,11 @@ pub(crate) struct State(AtomicU32);
 impl State {
     pub(crate) fn new() -> State {
         State(AtomicU32::new(FRESH | HANDLE))
+    }
+
+    /// Of a fiber whose switches call hooks.
+    pub(crate) fn hooked() -> State {
+        State(AtomicU32::new(FRESH | HANDLE | HOOKED))
     }
 
     /// Calls for the fiber, leaving `reason` (`TOKEN`, `WOKEN`, `CANCEL` or 0) behind.

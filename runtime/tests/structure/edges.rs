@@ -8,7 +8,10 @@ use super::source::{Source, has_word};
 /// then what a fiber is; the scheduler beside that. An edge that nothing uses fails too.
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
-    ("builder", &["driver", "runtime", "sched", "stack_pool"]),
+    (
+        "builder",
+        &["driver", "fiber", "runtime", "sched", "stack_pool"],
+    ),
     ("current", &["driver", "fiber"]),
     ("driver", &[]),
     ("error", &["fiber"]),
@@ -20,6 +23,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
+    ("local_key", &["current", "fiber"]),
     ("net", &["block_on", "current", "shim", "time"]),
     ("park", &["current", "fiber", "time"]),
     ("root", &["runtime"]),
