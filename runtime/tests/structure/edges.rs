@@ -122,8 +122,8 @@ fn named(source: &Source) -> Vec<(usize, String)> {
         }
         for (at, _) in code.match_indices("crate::") {
             let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
-                continue; // `other_crate::`
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+                continue; // `other_crate::`, or a macro's `$crate::`, which its user's crate names
             }
             let rest = &code[at + "crate::".len()..];
             let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
