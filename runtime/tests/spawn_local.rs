@@ -342,10 +342,8 @@ fn a_local_fiber_without_a_stack_is_dropped_on_its_worker() {
         rlim_max: 16 << 30,
     };
     // SAFETY: the limit is read here only.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const most) },
-        0
-    );
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const most) };
+    assert_eq!(set, 0);
     runtime(1).run(|| {
         let held = all.here();
         let builder = Builder::new().stack_size(32 << 30);

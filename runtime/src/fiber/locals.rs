@@ -39,9 +39,8 @@ impl Locals {
         key: usize,
         init: impl FnOnce() -> T,
     ) -> Result<Rc<T>, Destroyed> {
-        match self.find(key) {
-            Some(value) => return value.map(downcast).ok_or(Destroyed),
-            None => {}
+        if let Some(value) = self.find(key) {
+            return value.map(downcast).ok_or(Destroyed);
         }
         // May park, panic, make other values, and even make this one.
         let value = Rc::new(init());
@@ -51,6 +50,7 @@ impl Locals {
         Ok(value)
     }
 
+    /// `Some(None)`: it was destroyed.
     fn find(&self, key: usize) -> Option<Option<Rc<dyn Any>>> {
         let map = self.0.take()?;
         let found = match map.search(key) {
