@@ -43,6 +43,7 @@ mod error;
 pub mod fiber;
 mod handle;
 mod join;
+mod local_key;
 #[cfg(all(test, sisal_loom))]
 mod loom_support;
 mod metrics;

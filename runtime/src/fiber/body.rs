@@ -166,9 +166,19 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
         unsafe { *stage = Stage::Result(result) };
         stage
     };
+    if !header.state.has(HANDLE) {
+        // Nobody will ask: its destructor still finds the fiber's locals, as in a thread that std
+        // detached. SAFETY: the body still owns the stage (rule 4).
+        if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
+            drop_unseen(header, result);
+        }
+    }
+    // Before anybody who joins sees the end, as std's threads do it.
+    header.locals.destroy();
     let before = header.state.finish();
     if before & HANDLE == 0 {
-        // SAFETY: without a handle the body still owns the stage (rule 4).
+        // SAFETY: without a handle the body still owns the stage (rule 4). Empty if that was known
+        // before.
         if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
             drop_unseen(header, result);
         }
@@ -183,6 +193,8 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     if let Some(on_end) = header.on_end() {
         on_end.ended();
     }
+    // What wakers, a subscriber or that result's destructor have made since.
+    header.locals.free();
     if header.depth.get() > 0 {
         // A wait of this fiber is on the stack of a coroutine that was left suspended. Its frame
         // points here; it will find that out and abort, but not by reading freed memory.

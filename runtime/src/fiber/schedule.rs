@@ -8,6 +8,19 @@ pub(crate) trait Schedule: Send + Sync {
     /// Puts a parked fiber into a queue of the worker that it is bound to. Called once for each
     /// `State::notify` or `State::park` that said so, from any thread.
     fn schedule(&self, fiber: FiberPtr);
+
+    /// What fibers that were made `hooked` call around each switch.
+    fn on_switch(&self) -> Option<&SwitchHooks> {
+        None
+    }
+}
+
+/// A user's functions around each switch; see [`crate::Builder::on_switch`], whose contract says that
+/// they may be called as `Running::suspend` does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SwitchHooks {
+    pub(crate) save: unsafe fn() -> *mut (),
+    pub(crate) restore: unsafe fn(*mut ()),
 }
 
 /// Whoever waits for the end of a fiber that borrows from it (S5).

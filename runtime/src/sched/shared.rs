@@ -15,7 +15,7 @@ use super::worker::Worker;
 use crate::current;
 use crate::driver::{BlockingPool, Spawner, TokioHandle};
 use crate::error::JoinError;
-use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
+use crate::fiber::{FiberId, FiberPtr, Schedule, SwitchHooks, refuse_fresh};
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
 use crate::shim::{AtomicU64, Figure, Ordering, fence};
 use crate::stack_pool::StackSource;
@@ -29,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) tokio: Option<TokioHandle>,
     pub(crate) event_interval: u32,
     pub(crate) max_blocking_threads: usize,
+    pub(crate) on_switch: Option<SwitchHooks>,
 }
 
 pub(crate) struct Shared {
@@ -146,7 +147,20 @@ impl Shared {
         }
     }
 
-    pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
+    /// Takes in a fresh fiber that only the calling thread, a worker of this runtime, may run or
+    /// drop (S2). On a closed runtime it ends at once, cancelled.
+    pub(crate) fn spawn_local(&self, fiber: FiberPtr) {
+        let Some(worker) = self.local_worker() else {
+            unreachable!("`spawn_local` asked whether this is a worker");
+        };
+        if self.admit(worker, fiber) {
+            worker.push_local(fiber);
+        }
+    }
+
+    /// Counts a fiber that `worker`, the caller's, spawns. False: the runtime is closed, and the
+    /// fiber has ended.
+    fn admit(&self, worker: &Worker, fiber: FiberPtr) -> bool {
         let count = &self.workers[worker.index].count;
         bump(&count.spawned);
         if !worker.is_on_fiber() {
@@ -160,7 +174,15 @@ impl Shared {
             bump(&count.ended);
             // The spawner's turn comes too; it may be in a loop that only this tells to end.
             worker.cancel_running();
-            return self.wake_all();
+            self.wake_all();
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
+        if !self.admit(worker, fiber) {
+            return;
         }
         if self.workers.len() == 1 {
             return worker.push_fresh(fiber);
@@ -305,5 +327,9 @@ impl Schedule for Shared {
             Some(worker) if worker.index == home => worker.push_woken(fiber),
             _ => self.send(home, fiber),
         }
+    }
+
+    fn on_switch(&self) -> Option<&SwitchHooks> {
+        self.config.on_switch.as_ref()
     }
 }

@@ -384,6 +384,12 @@ impl Worker {
         self.ask_turn();
     }
 
+    /// A spawn of this worker's that only it may run.
+    pub(super) fn push_local(&self, fiber: FiberPtr) {
+        self.queues.push_local(fiber);
+        self.ask_turn();
+    }
+
     /// A wake by this worker, of one of its own.
     pub(super) fn push_woken(&self, fiber: FiberPtr) {
         if self.is_on_fiber() {

@@ -9,7 +9,10 @@ use super::source::{Source, has_word};
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
     ("cancel", &["current"]),
-    ("builder", &["driver", "runtime", "sched", "stack_pool"]),
+    (
+        "builder",
+        &["driver", "fiber", "runtime", "sched", "stack_pool"],
+    ),
     ("current", &["driver", "fiber"]),
     ("driver", &[]),
     ("error", &["fiber"]),
@@ -21,6 +24,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
+    ("local_key", &["current", "fiber"]),
     ("metrics", &[]),
     ("net", &["block_on", "current", "shim", "time"]),
     ("park", &["current", "fiber", "time"]),
@@ -121,8 +125,8 @@ fn named(source: &Source) -> Vec<(usize, String)> {
         }
         for (at, _) in code.match_indices("crate::") {
             let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
-                continue; // `other_crate::`
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+                continue; // `other_crate::`, or a macro's `$crate::`, which its user's crate names
             }
             let rest = &code[at + "crate::".len()..];
             let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));
