@@ -9,6 +9,7 @@ use crate::current;
 use crate::driver::Spawner;
 use crate::fiber::{Extra, FiberRef, Seed};
 use crate::join::JoinHandle;
+use crate::metrics::Metrics;
 use crate::runtime;
 use crate::sched::Shared;
 use crate::scope::scope_on;
@@ -154,6 +155,12 @@ impl Handle {
                 }
             },
         }
+    }
+
+    /// What the runtime did so far, and has now: see [`Metrics`]. From anywhere, also after the runtime's
+    /// end; it costs the workers nothing.
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
     }
 
     /// Unwinds a fiber of this runtime that met the runtime's end in the result of another (S5).

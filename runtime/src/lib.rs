@@ -44,6 +44,7 @@ mod handle;
 mod join;
 #[cfg(all(test, sisal_loom))]
 mod loom_support;
+mod metrics;
 pub mod net;
 mod park;
 mod runtime;
@@ -58,6 +59,7 @@ mod unblock;
 pub use block_on::block_on;
 pub use builder::Builder;
 pub use handle::Handle;
+pub use metrics::{Metrics, OutsideMetrics, WorkerMetrics};
 pub use root::run;
 pub use runtime::Runtime;
 pub use spawn::spawn;

@@ -8,6 +8,7 @@ use std::task::Waker;
 
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
+use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
@@ -125,8 +126,13 @@ impl Worker {
         self.in_turn.set(true);
         self.turn_asked.set(false);
         self.wake_up(reactor);
+        let stats = &self.remote().stats;
+        add(&stats.turns, 1);
         let turn = self.run_fibers();
         self.in_turn.set(false);
+        stats
+            .ready
+            .store(self.queues.ready_len(), Ordering::Relaxed);
         turn
     }
 
@@ -137,7 +143,9 @@ impl Worker {
             *remote.reactor.lock() = Some(reactor.clone());
         }
         if self.slept.replace(false) {
-            self.searching.set(self.shared.idle.wake_up(&remote.sleep));
+            let end = self.shared.idle.wake_up(&remote.sleep);
+            self.searching.set(end.searching);
+            add(&remote.stats.woken, u64::from(end.by_other));
         }
         // What is fresh in there becomes stealable before this worker is busy.
         self.queues.empty_inbox(&self.shared, self.index);
@@ -146,13 +154,13 @@ impl Worker {
     fn run_fibers(&self) -> Turn {
         let interval = self.shared.config.event_interval;
         let mut left = interval;
-        loop {
+        let turn = loop {
             if self.shared.shutdown.is_closed() && self.drain() {
-                return Turn::Exit;
+                break Turn::Exit;
             }
             let Some(pick) = self.find() else {
                 if self.fall_asleep() {
-                    return Turn::Sleep;
+                    break Turn::Sleep;
                 }
                 continue;
             };
@@ -160,9 +168,11 @@ impl Worker {
             left -= 1;
             // Without budget every tokio future is pending: polling one would be waste.
             if left == 0 || !has_budget_remaining() {
-                return self.pause();
+                break self.pause();
             }
-        }
+        };
+        add(&self.remote().stats.switches, u64::from(interval - left));
+        turn
     }
 
     /// Ends a turn so that tokio looks at timers and I/O.
@@ -224,11 +234,13 @@ impl Worker {
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
+            add(&remote.stats.sleeps, 1);
             self.slept.set(true);
             return true;
         }
         // If somebody else ended it, they wake the reactor: one turn too many, no harm.
-        self.searching.set(shared.idle.wake_up(&remote.sleep));
+        self.searching
+            .set(shared.idle.wake_up(&remote.sleep).searching);
         if last_searcher {
             // Whoever pushed that work relied on this searcher, who may now be busy with part of it.
             shared.wake_searcher();
