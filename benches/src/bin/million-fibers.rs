@@ -44,18 +44,33 @@ fn main() -> ExitCode {
     let bare = (bare_before + bare_after) / 2;
     let each = |bytes: u64| bytes as f64 / fibers as f64;
     println!("fibers: {fibers}");
-    println!("bytes per parked fiber: {:.0}", each(figures.peak.total() - before.total()));
-    println!("  of it page tables: {:.0}", each(figures.peak.tables - before.tables));
+    println!(
+        "bytes per parked fiber: {:.0}",
+        each(figures.peak.total() - before.total())
+    );
+    println!(
+        "  of it page tables: {:.0}",
+        each(figures.peak.tables - before.tables)
+    );
     println!("peak: {}", figures.peak.total());
     println!("after the end: {}", settled.total());
     println!(
         "left, percent of the peak: {:.2}",
         100.0 * settled.total() as f64 / figures.peak.total() as f64
     );
-    println!("spawn and park, ns each: {:.0}", nanos_each(figures.spawn, fibers));
+    println!(
+        "spawn and park, ns each: {:.0}",
+        nanos_each(figures.spawn, fibers)
+    );
     println!("bare loop, ns each: {:.0}", nanos_each(bare, fibers));
-    println!("ratio: {:.2}", figures.spawn.as_secs_f64() / bare.as_secs_f64());
-    println!("unpark and join, ns each: {:.0}", nanos_each(figures.join, fibers));
+    println!(
+        "ratio: {:.2}",
+        figures.spawn.as_secs_f64() / bare.as_secs_f64()
+    );
+    println!(
+        "unpark and join, ns each: {:.0}",
+        nanos_each(figures.join, fibers)
+    );
     ExitCode::SUCCESS
 }
 
@@ -147,7 +162,9 @@ impl Memory {
         let kib = |name: &str| -> u64 {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             let number = line.and_then(|rest| rest.split_whitespace().next());
-            number.and_then(|n| n.parse().ok()).expect("a number of KiB")
+            number
+                .and_then(|n| n.parse().ok())
+                .expect("a number of KiB")
         };
         Memory {
             resident: kib("VmRSS:") * 1024,

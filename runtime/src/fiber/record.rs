@@ -278,6 +278,10 @@ impl Header {
         self.extra.as_ref()?.stack_size
     }
 
+    pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
+        self.spawned_at
+    }
+
     pub(super) fn on_end(&self) -> Option<&dyn OnEnd> {
         self.extra.as_ref()?.on_end.as_deref()
     }
