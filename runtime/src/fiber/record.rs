@@ -170,7 +170,7 @@ impl FiberRef {
     where
         F: FnOnce() -> T,
     {
-        let record = block::allocate::<Record<F, T>>();
+        let record = block::allocate::<Record<F, T>>(&*seed.scheduler);
         let contents = Record {
             header: Header {
                 state: State::new(),

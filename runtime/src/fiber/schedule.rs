@@ -1,5 +1,6 @@
 //! What a fiber needs of a scheduler; `sched` implements it, so that this folder need not know it.
 
+use super::chunks::Records;
 use super::record::FiberPtr;
 use crate::error::JoinError;
 
@@ -8,6 +9,11 @@ pub(crate) trait Schedule: Send + Sync {
     /// Puts a parked fiber into a queue of the worker that it is bound to. Called once for each
     /// `State::notify` or `State::park` that said so, from any thread.
     fn schedule(&self, fiber: FiberPtr);
+
+    /// Where records of its fibers are.
+    fn records(&self) -> &Records {
+        unreachable!("models take records from the allocator: see `block.rs`")
+    }
 }
 
 /// Whoever waits for the end of a fiber that borrows from it (S5).

@@ -236,7 +236,12 @@ impl Worker {
             // Pushers would rely on this worker meanwhile.
             self.stop_searching();
         }
-        stacks.tidy()
+        let worked = stacks.tidy();
+        if worked {
+            // A burst is over: its records go the way of its stacks.
+            self.context.blocks.flush();
+        }
+        worked
     }
 
     /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.

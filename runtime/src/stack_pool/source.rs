@@ -38,6 +38,10 @@ impl StackSource {
     /// # Errors
     /// The default size is not possible, or there is no room for the first slab.
     pub(crate) fn new(default_size: usize, guard_size: usize) -> io::Result<StackSource> {
+        if guard_size == 0 {
+            let error = "a stack needs a guard; its size cannot be zero";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+        }
         let slabs = Slabs::new(guard_size);
         drop(slabs.take(default_size)?);
         Ok(StackSource {
