@@ -61,7 +61,7 @@ mod unblock;
 pub use block_on::block_on;
 pub use builder::Builder;
 pub use handle::Handle;
-pub use metrics::{Metrics, OutsideMetrics, WorkerMetrics};
+pub use metrics::{Metrics, OutsideMetrics, StackMetrics, StackUsage, WorkerMetrics};
 pub use root::run;
 pub use runtime::Runtime;
 pub use spawn::spawn;

@@ -6,6 +6,7 @@
 mod after_switch;
 mod block;
 mod body;
+mod chunks;
 mod handle;
 mod id;
 mod locals;
@@ -26,6 +27,7 @@ pub(crate) mod loom_state;
 pub(crate) use after_switch::AfterSwitch;
 pub(crate) use block::Blocks;
 pub(crate) use body::{refuse_fresh, resume, start};
+pub(crate) use chunks::Records;
 pub(crate) use id::{IdSupply, Identity};
 pub(crate) use locals::Destroyed;
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};

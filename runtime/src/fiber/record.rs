@@ -189,7 +189,7 @@ impl FiberRef {
     where
         F: FnOnce() -> T,
     {
-        let record = block::allocate::<Record<F, T>>();
+        let record = block::allocate::<Record<F, T>>(&*seed.scheduler);
         let contents = Record {
             header: Header {
                 state: match seed.hooked {
@@ -321,6 +321,10 @@ impl Header {
 
     pub(crate) fn stack_size(&self) -> Option<usize> {
         self.extra.as_ref()?.stack_size
+    }
+
+    pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
+        self.spawned_at
     }
 
     pub(super) fn on_end(&self) -> Option<&dyn OnEnd> {

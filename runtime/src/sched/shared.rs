@@ -15,7 +15,7 @@ use super::worker::Worker;
 use crate::current;
 use crate::driver::{BlockingPool, Spawner, TokioHandle};
 use crate::error::JoinError;
-use crate::fiber::{FiberId, FiberPtr, Schedule, SwitchHooks, refuse_fresh};
+use crate::fiber::{FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
 use crate::shim::{AtomicU64, Figure, Ordering, fence};
 use crate::stack_pool::StackSource;
@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) blocking: Spawner,
     pub(super) stacks: Arc<StackSource>,
+    records: Records,
     pub(super) workers: Box<[CachePadded<Remote>]>,
     pub(super) injector: Injector<FiberPtr>,
     pub(super) idle: Idle,
@@ -114,6 +115,7 @@ impl Shared {
             shutdown: Shutdown::new(config.workers, pool),
             config,
             stacks: Arc::new(stacks),
+            records: Records::default(),
             workers,
             injector: Injector::new(),
             idle: Idle::new(),
@@ -331,5 +333,9 @@ impl Schedule for Shared {
 
     fn on_switch(&self) -> Option<&SwitchHooks> {
         self.config.on_switch.as_ref()
+    }
+
+    fn records(&self) -> &Records {
+        &self.records
     }
 }

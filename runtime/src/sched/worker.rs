@@ -160,6 +160,9 @@ impl Worker {
                 break Turn::Exit;
             }
             let Some(pick) = self.find() else {
+                if self.tidy() {
+                    break Turn::Again;
+                }
                 if self.fall_asleep() {
                     break Turn::Sleep;
                 }
@@ -220,6 +223,26 @@ impl Worker {
         if shared.idle.end_search() && (shared.has_stealable() || !shared.injector.is_empty()) {
             self.shared.wake_searcher();
         }
+    }
+
+    /// Nothing to run: takes a step of giving memory of stacks back, so that no sleep begins before that
+    /// is done; tokio looks at timers and I/O between steps. False: nothing is left to do.
+    #[inline]
+    fn tidy(&self) -> bool {
+        let mut stacks = self.stacks.borrow_mut();
+        if !stacks.is_untidy() || self.draining.get() {
+            return false;
+        }
+        if self.searching.get() {
+            // Pushers would rely on this worker meanwhile.
+            self.stop_searching();
+        }
+        let worked = stacks.tidy();
+        if worked {
+            // A burst is over: its records go the way of its stacks.
+            self.context.blocks.flush();
+        }
+        worked
     }
 
     /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
@@ -311,7 +334,10 @@ impl Worker {
     fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
         // SAFETY: a fresh fiber is live.
         let header = unsafe { fiber.header() };
-        let stack = self.stacks.borrow_mut().take(header.stack_size());
+        let stack = {
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.take(header.stack_size(), header.spawned_at())
+        };
         let stack = match stack {
             Ok(stack) => stack,
             Err(error) => {
@@ -344,7 +370,8 @@ impl Worker {
         let ended = unsafe { FiberRef::adopt(fiber) };
         // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
         if let Some(stack) = unsafe { ended.take_stack() } {
-            self.stacks.borrow_mut().put(ended.stack_size(), stack);
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.put(ended.stack_size(), ended.spawned_at(), stack);
         }
         let mut bound = self.bound.borrow_mut();
         let at = ended.bound_at.get();
