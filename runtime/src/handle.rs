@@ -175,12 +175,13 @@ impl Handle {
     where
         F: FnOnce() -> T,
     {
-        let seed = Seed {
+        let mut seed = Seed {
             id: self.shared.next_id(),
             spawned_at,
             scheduler: Arc::<Shared>::clone(&self.shared),
             extra,
         };
+        seed.make_span(self.shared.config.stack_size);
         // SAFETY: by contract.
         let (fiber, counted) = unsafe { FiberRef::make(seed, f) };
         self.shared.spawn(fiber);

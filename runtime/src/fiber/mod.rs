@@ -12,6 +12,7 @@ mod outcome;
 mod record;
 mod running;
 mod schedule;
+mod span;
 mod state;
 
 #[cfg(all(test, sisal_loom))]
@@ -26,6 +27,7 @@ pub(crate) use id::{IdSupply, Identity};
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
 pub(crate) use running::Running;
 pub(crate) use schedule::{OnEnd, Schedule};
+pub(crate) use span::WorkerSpan;
 pub(crate) use state::{TOKEN, WOKEN};
 
 pub use handle::{Fiber, Fiber as Thread};

@@ -5,8 +5,9 @@
 //! # Who may touch what, when
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
-//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`:
+//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `entered`:
 //!    the fiber's worker, and the fiber itself while it runs there (which is the same thread, S1).
+//!    The cells of `extra.span` too; whoever refuses or frees the record closes it.
 //!    Exception: whoever `State::notify` made responsible for queueing reads `home`.
 //! 3. `next`: whoever has the duty to queue the fiber, until it is queued; then the queue's owner.
 //! 4. `stage`: the body until `State::finish`; then the join handle if `HANDLE` was set there,
@@ -27,6 +28,7 @@ use switch_asm::stack::{SlabStack, StackPointer};
 use super::block;
 use super::id::{FiberId, Identity};
 use super::schedule::{OnEnd, Schedule};
+use super::span::{Entered, TaskSpan};
 use super::state::State;
 use crate::error::JoinError;
 use crate::shim::{AtomicPtr, AtomicUsize, Ordering};
@@ -58,6 +60,8 @@ pub(crate) struct Header {
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) id: FiberId,
     pub(super) spawned_at: &'static Location<'static>,
+    /// Spans that it is in while it is not on its stack.
+    pub(super) entered: Entered,
     extra: Option<Box<Extra>>,
 }
 
@@ -68,6 +72,9 @@ pub(crate) struct Extra {
     /// Bytes of stack, if not the runtime's default.
     pub(crate) stack_size: Option<usize>,
     pub(crate) on_end: Option<Arc<dyn OnEnd>>,
+    pub(crate) span: Option<TaskSpan>,
+    /// It gets no span of its own.
+    pub(crate) untracked: bool,
 }
 
 /// What the record does for its closure and result type.
@@ -137,7 +144,7 @@ impl FiberPtr {
     pub(crate) unsafe fn wake(self, reason: u32) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
-        if header.state.notify(reason) {
+        if header.notify(reason) {
             header.scheduler.schedule(self);
         }
     }
@@ -195,6 +202,7 @@ impl FiberRef {
                 join_waker: UnsafeCell::new(None),
                 id: seed.id,
                 spawned_at: seed.spawned_at,
+                entered: Entered::default(),
                 extra: seed.extra,
             },
             stage: UnsafeCell::new(Stage::Closure(closure)),
@@ -278,6 +286,10 @@ impl Header {
         self.extra.as_ref()?.stack_size
     }
 
+    pub(super) fn task_span(&self) -> Option<&TaskSpan> {
+        self.extra.as_ref()?.span.as_ref()
+    }
+
     pub(super) fn on_end(&self) -> Option<&dyn OnEnd> {
         self.extra.as_ref()?.on_end.as_deref()
     }
@@ -304,7 +316,11 @@ impl Header {
     /// [`State::notify`] for a caller that queues the fiber itself.
     #[must_use]
     pub(crate) fn notify(&self, reason: u32) -> bool {
-        self.state.notify(reason)
+        let queue = self.state.notify(reason);
+        if queue {
+            self.report_wake();
+        }
+        queue
     }
 
     /// The running fiber: takes one kind of call out of the word.
@@ -339,7 +355,11 @@ impl Header {
     /// Its worker, after `AfterSwitch::Park`: see [`State::park`].
     #[must_use]
     pub(crate) fn park(&self) -> bool {
-        self.state.park()
+        let queue = self.state.park();
+        if queue {
+            self.report_wake();
+        }
+        queue
     }
 }
 
