@@ -15,9 +15,11 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 
 /// Says which chain the current code should be in, as the field `want` of an event: names of spans,
 /// outermost first, with `/` between. A fiber's own span is `fiber NAME`, or `fiber` without one.
+#[allow(unused_macros, reason = "as above")]
 macro_rules! check {
     ($($want:tt)+) => { tracing::info!(want = %format!($($want)+)) };
 }
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use check;
 
 /// Compares the chain of each event that has a `want`, and counts spans.
