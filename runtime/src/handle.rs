@@ -244,13 +244,15 @@ impl Handle {
     }
 
     fn seed(&self, spawned_at: &'static Location<'static>, extra: Option<Box<Extra>>) -> Seed {
-        Seed {
+        let mut seed = Seed {
             id: self.shared.next_id(),
             spawned_at,
             scheduler: Arc::<Shared>::clone(&self.shared),
             hooked: self.shared.config.on_switch.is_some(),
             extra,
-        }
+        };
+        seed.make_span(self.shared.config.stack_size);
+        seed
     }
 }
 

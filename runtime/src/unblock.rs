@@ -48,6 +48,9 @@ where
     let done = Arc::new(Done::new(waiter));
     let finish = Finish(Arc::clone(&done));
     let out = &mut result;
+    // The caller's span is the closure's too.
+    let span = tracing::Span::current();
+    let f = move || span.in_scope(f);
     let job = (f, finish);
     // In `f` tokio's current runtime is the caller's, which somebody drives.
     let tokio = tokio::runtime::Handle::current();

@@ -148,6 +148,7 @@ pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Ident
     unsafe {
         let header = fiber.header();
         (header.vtable.refuse)(fiber, why(header.identity()));
+        header.close_span();
         drop(FiberRef::adopt(fiber));
     }
 }
@@ -224,7 +225,7 @@ pub(super) fn drop_contained<V>(value: V) {
 }
 
 /// Calls a user's code; a panic goes no further, nor does one of its payload's destructor.
-fn contain(f: impl FnOnce()) {
+pub(super) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
         && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {

@@ -14,6 +14,7 @@ mod outcome;
 mod record;
 mod running;
 mod schedule;
+mod span;
 mod state;
 mod unwind;
 
@@ -33,6 +34,7 @@ pub(crate) use locals::Destroyed;
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
 pub(crate) use running::Running;
 pub(crate) use schedule::{OnEnd, Schedule, SwitchHooks};
+pub(crate) use span::WorkerSpan;
 pub(crate) use state::{ASKED, CANCEL, EXPIRED, TOKEN, WOKEN};
 pub(crate) use unwind::{Resumed, Unwinding, unwind_to};
 

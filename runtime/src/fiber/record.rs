@@ -6,8 +6,9 @@
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
 //! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `frames`,
-//!    `left_unwinding`, `locals`: the fiber's worker, and the fiber itself while it runs there (which is
-//!    the same thread, S1).
+//!    `left_unwinding`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs there
+//!    (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the record
+//!    closes it.
 //!    Exceptions: whoever `State::notify` or `scan_end` made responsible for queueing reads `home`;
 //!    a dump between `State::scan_begin` and `scan_end` reads all of them.
 //! 3. `next`: whoever has the duty to queue the fiber, until it is queued; then the queue's owner.
@@ -32,6 +33,7 @@ use super::block;
 use super::id::{FiberId, Identity};
 use super::locals::Locals;
 use super::schedule::{OnEnd, Schedule};
+use super::span::{Entered, TaskSpan};
 use super::state::State;
 use super::unwind::Frames;
 use crate::error::JoinError;
@@ -68,6 +70,8 @@ pub(crate) struct Header {
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) id: FiberId,
     pub(super) spawned_at: &'static Location<'static>,
+    /// Spans that it is in while it is not on its stack.
+    pub(super) entered: Entered,
     extra: Option<Box<Extra>>,
     pub(crate) locals: Locals,
 }
@@ -81,6 +85,9 @@ pub(crate) struct Extra {
     pub(crate) on_end: Option<Arc<dyn OnEnd>>,
     /// The runtime's shutdown leaves this fiber alone: whoever waits for it decides.
     pub(crate) sheltered: bool,
+    pub(crate) span: Option<TaskSpan>,
+    /// It gets no span of its own.
+    pub(crate) untracked: bool,
 }
 
 /// What the record does for its closure and result type.
@@ -155,7 +162,7 @@ impl FiberPtr {
     pub(crate) unsafe fn wake(self, reason: u32) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
-        if header.state.notify(reason) {
+        if header.notify(reason) {
             header.scheduler.schedule(self);
         }
     }
@@ -219,6 +226,7 @@ impl FiberRef {
                 join_waker: UnsafeCell::new(None),
                 id: seed.id,
                 spawned_at: seed.spawned_at,
+                entered: Entered::default(),
                 extra: seed.extra,
                 locals: Locals::new(),
             },
@@ -327,6 +335,10 @@ impl Header {
         self.spawned_at
     }
 
+    pub(super) fn task_span(&self) -> Option<&TaskSpan> {
+        self.extra.as_ref()?.span.as_ref()
+    }
+
     pub(super) fn on_end(&self) -> Option<&dyn OnEnd> {
         self.extra.as_ref()?.on_end.as_deref()
     }
@@ -358,7 +370,11 @@ impl Header {
     /// [`State::notify`] for a caller that queues the fiber itself.
     #[must_use]
     pub(crate) fn notify(&self, reason: u32) -> bool {
-        self.state.notify(reason)
+        let queue = self.state.notify(reason);
+        if queue {
+            self.report_wake();
+        }
+        queue
     }
 
     /// The running fiber: takes one kind of call out of the word.
@@ -398,7 +414,11 @@ impl Header {
     /// Its worker, after `AfterSwitch::Park`: see [`State::park`].
     #[must_use]
     pub(crate) fn park(&self) -> bool {
-        self.state.park()
+        let queue = self.state.park();
+        if queue {
+            self.report_wake();
+        }
+        queue
     }
 }
 

@@ -12,7 +12,9 @@ use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding};
+use crate::fiber::{
+    self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding, WorkerSpan,
+};
 use crate::shim::Ordering;
 use crate::shim::deque::Worker as Deque;
 use crate::stack_pool::StackPool;
@@ -30,6 +32,7 @@ pub(super) struct Worker {
     pub(super) bound: RefCell<Vec<FiberPtr>>,
     stacks: RefCell<StackPool>,
     pub(super) ids: IdSupply,
+    span: WorkerSpan,
     /// The root future is being polled: it looks at the queues before it returns.
     in_turn: Cell<bool>,
     /// Outside a turn: the root future will be polled again.
@@ -108,6 +111,7 @@ impl Worker {
             bound: RefCell::new(Vec::new()),
             stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
             ids: IdSupply::default(),
+            span: WorkerSpan::default(),
             in_turn: Cell::new(false),
             turn_asked: Cell::new(false),
             searching: Cell::new(false),
@@ -302,12 +306,17 @@ impl Worker {
     /// Marks `fiber` as the running one while `switch` is away on its stack.
     #[inline]
     fn on(&self, fiber: FiberPtr, switch: impl FnOnce() -> AfterSwitch) -> AfterSwitch {
+        // SAFETY: a fiber in a queue is live, and an ended one until `finish` gives up its reference.
+        let header = unsafe { fiber.header() };
+        // Subscribers are called here, on the worker's own stack (S10, S11).
+        header.enter_spans(&self.span);
         self.context.fiber.set(Some(fiber));
         let after = switch();
         self.context.fiber.set(None);
         if self.context.unwinding.concerns() {
             self.note_unwinding(fiber, after == AfterSwitch::Finish);
         }
+        header.leave_spans(&self.span, after);
         after
     }
 
