@@ -312,7 +312,10 @@ fn a_thread_as_owner() {
     until(|| begun.get() == 1);
     drop(runtime);
     let said = waits.join().unwrap();
-    assert!(said.contains("no result") && said.contains("cancelled"), "{said}");
+    assert!(
+        said.contains("no result") && said.contains("cancelled"),
+        "{said}"
+    );
 }
 
 /// A loop of scopes and one of `run`s end: each is a suspension point.

@@ -95,9 +95,7 @@ fn children_are_shielded_with_their_owner() {
                     })
                 });
                 assert_eq!(value, "not cut short");
-                let inner = shield(|| {
-                    timeout(SHORT, || scope(|s| drop(s.spawn(|| sleep(LONG)))))
-                });
+                let inner = shield(|| timeout(SHORT, || scope(|s| drop(s.spawn(|| sleep(LONG))))));
                 assert!(inner.is_err());
                 yield_now();
                 unreachable!("the outer deadline has passed");

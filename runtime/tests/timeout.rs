@@ -225,15 +225,15 @@ fn a_kept_payload_fits_no_other() {
             });
             (ended, payload)
         }
-        type Kept = (
-            Result<(), Elapsed>,
-            Option<Box<dyn std::any::Any + Send>>,
-        );
+        type Kept = (Result<(), Elapsed>, Option<Box<dyn std::any::Any + Send>>);
         // The same function, so the same place on the stack.
         let (ended, payload) = kept(SHORT, None);
         assert_eq!(ended, Ok(()));
         let again = catch_unwind(AssertUnwindSafe(|| kept(LONG, payload).0));
-        assert!(again.is_err(), "it is a payload like any other to a `timeout` that is not over");
+        assert!(
+            again.is_err(),
+            "it is a payload like any other to a `timeout` that is not over"
+        );
     });
 }
 
@@ -249,30 +249,44 @@ fn panics_go_through() {
         };
         assert_eq!(text(&*caught), "mine");
         // Also one that passes a `timeout` which is over.
-        let caught = catch_unwind(|| {
-            timeout(Duration::ZERO, || -> () { resume_unwind(Box::new("mine")) })
-        });
+        let caught =
+            catch_unwind(|| timeout(Duration::ZERO, || -> () { resume_unwind(Box::new("mine")) }));
         assert_eq!(text(&*caught.unwrap_err()), "mine");
         yield_now();
         assert_eq!(timeout(LONG, yield_now), Ok(()));
     });
 }
 
-/// A destructor in an unwind is not unwound itself: the `timeout` in it lets it finish.
+/// In a destructor it works as anywhere, also in one that an unwind has called.
 #[test]
 fn in_a_destructor() {
     let _watchdog = watchdog(60);
     runtime(1).run(|| {
         for unwinds in [false, true] {
-            let inner = Arc::new(std::sync::Mutex::new(None));
+            let inner = Arc::new(std::sync::Mutex::new(Vec::new()));
             let waits = Defer({
                 let inner = Arc::clone(&inner);
                 move || {
-                    let ended = timeout(SHORT, || {
-                        sleep(3 * SHORT);
-                        "slept"
+                    let say =
+                        |ended: bool| inner.lock().unwrap_or_else(|p| p.into_inner()).push(ended);
+                    say(timeout(SHORT, park).is_err());
+                    // In a destructor in an unwind in a destructor in an unwind.
+                    let nested = catch_unwind(AssertUnwindSafe(|| {
+                        let _waits = Defer(|| say(timeout(SHORT, || sleep(LONG)).is_err()));
+                        resume_unwind(Box::new("nested"));
+                    }));
+                    assert_eq!(text(&*nested.unwrap_err()), "nested");
+                    say(timeout(SHORT, || scope(|s| drop(s.spawn(park)))).is_err());
+                    // The outer one cannot unwind the inner's destructor: it comes after that.
+                    let outer = timeout(Duration::ZERO, || {
+                        let nested = catch_unwind(AssertUnwindSafe(|| {
+                            let _waits = Defer(|| sleep(SHORT));
+                            resume_unwind(Box::new("nested"));
+                        }));
+                        assert_eq!(text(&*nested.unwrap_err()), "nested");
+                        yield_now();
                     });
-                    *inner.lock().unwrap() = Some(ended);
+                    say(outer.is_err());
                 }
             });
             let caught = catch_unwind(AssertUnwindSafe(move || {
@@ -282,11 +296,8 @@ fn in_a_destructor() {
                 }
             }));
             assert_eq!(caught.is_err(), unwinds);
-            let ended = inner.lock().unwrap_or_else(|poison| poison.into_inner()).take();
-            match unwinds {
-                true => assert_eq!(ended, Some(Ok("slept"))),
-                false => assert!(ended.unwrap().is_err()),
-            }
+            let inner = inner.lock().unwrap_or_else(|p| p.into_inner()).clone();
+            assert_eq!(inner, [true; 4], "unwinds: {unwinds}");
             assert_eq!(timeout(LONG, yield_now), Ok(()));
         }
         // The destructor belongs to what is unwound by an outer one; that one goes on.
@@ -373,14 +384,13 @@ fn off_a_fiber() {
     let _watchdog = watchdog(60);
     let called = AtomicBool::new(false);
     let said = panic_text(|| timeout(LONG, || called.store(true, Ordering::SeqCst)));
-    assert!(said.contains("plain thread") && said.contains("sisal::run"), "{said}");
+    assert!(
+        said.contains("plain thread") && said.contains("sisal::run"),
+        "{said}"
+    );
     let runtime = runtime(1);
-    let said = runtime.run(|| {
-        block_on(tokio::spawn(async {
-            panic_text(|| timeout(LONG, || ()))
-        }))
-        .unwrap()
-    });
+    let said = runtime
+        .run(|| block_on(tokio::spawn(async { panic_text(|| timeout(LONG, || ())) })).unwrap());
     assert!(said.contains("tokio::time::timeout"), "{said}");
     assert!(!called.load(Ordering::SeqCst));
 }

@@ -8,6 +8,7 @@ mod block;
 mod body;
 mod handle;
 mod id;
+mod may_unwind;
 mod outcome;
 mod record;
 mod running;
@@ -30,7 +31,7 @@ pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
 pub(crate) use running::Running;
 pub(crate) use schedule::{OnEnd, Schedule};
 pub(crate) use state::{ASKED, CANCEL, EXPIRED, TOKEN, WOKEN};
-pub(crate) use unwind::{Resumed, Unwinding, unwind_to};
+pub(crate) use unwind::{Resumed, Unwinding};
 
 pub use handle::{Fiber, Fiber as Thread};
 pub use id::{FiberId, FiberId as ThreadId};
