@@ -206,17 +206,12 @@ impl Shared {
     }
 
     /// If this runtime is closed: asks the running fiber, if it is one of this runtime's, to unwind.
-    /// Its worker will, but may not have come to it yet. False: there is none, or it is open.
-    pub(crate) fn cancel_running_if_closed(&self) -> bool {
-        if !self.shutdown.is_closed() {
-            return false;
-        }
-        match self.local_worker() {
-            Some(worker) if worker.is_on_fiber() => {
-                worker.cancel_running();
-                true
-            }
-            _ => false,
+    /// Its worker will, but may not have come to it yet.
+    pub(crate) fn cancel_running_if_closed(&self) {
+        if self.shutdown.is_closed()
+            && let Some(worker) = self.local_worker()
+        {
+            worker.cancel_running();
         }
     }
 

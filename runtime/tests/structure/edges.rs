@@ -20,7 +20,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "handle",
         &[
-            "current", "driver", "fiber", "join", "metrics", "park", "runtime", "sched", "scope",
+            "current", "driver", "fiber", "join", "metrics", "runtime", "sched", "scope",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
