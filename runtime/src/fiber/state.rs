@@ -39,7 +39,7 @@ pub(crate) const CANCEL: u32 = 1 << 6;
 pub(crate) const HANDLE: u32 = 1 << 7;
 pub(crate) const JOIN_WAKER: u32 = 1 << 8;
 pub(crate) const SCAN: u32 = 1 << 9;
-pub(crate) const HOOKED: u32 = 1 << 11;
+pub(crate) const HOOKED: u32 = 1 << 12;
 
 const NAMES: [(u32, &str); 11] = [
     (FRESH, "FRESH"),
