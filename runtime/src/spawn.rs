@@ -177,6 +177,7 @@ pub fn yield_now() {
 pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
+    untracked: bool,
 }
 
 impl Builder {
@@ -194,6 +195,22 @@ impl Builder {
     /// Bytes of stack, rounded up to pages.
     pub fn stack_size(mut self, bytes: usize) -> Builder {
         self.stack_size = Some(bytes);
+        self
+    }
+
+    /// The fiber is not reported to `tracing`: it gets no span of its own (`runtime.spawn`), so
+    /// tokio-console, which keeps some 50 KiB for each fiber that it sees, does not show it. What it
+    /// logs, and the spans that its code enters, are as without this.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let fiber = sisal::fiber::Builder::new().untracked().spawn(|| tracing::info!("heard"))?;
+    /// fiber.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn untracked(mut self) -> Builder {
+        self.untracked = true;
         self
     }
 
@@ -271,7 +288,8 @@ impl Builder {
                 .stack_size
                 .map(crate::stack_pool::check_size)
                 .transpose()?,
-            on_end: None,
+            untracked: self.untracked,
+            ..Extra::default()
         })
     }
 }

@@ -6,6 +6,7 @@
 mod after_switch;
 mod block;
 mod body;
+mod chunks;
 mod handle;
 mod id;
 mod locals;
@@ -13,27 +14,35 @@ mod outcome;
 mod record;
 mod running;
 mod schedule;
+mod span;
 mod state;
+mod unwind;
 
 #[cfg(all(test, sisal_loom))]
 mod loom_join;
 #[cfg(all(test, sisal_loom))]
-mod loom_state;
+mod loom_scan;
+#[cfg(all(test, sisal_loom))]
+pub(crate) mod loom_state;
 
 pub(crate) use after_switch::AfterSwitch;
 pub(crate) use block::Blocks;
 pub(crate) use body::{refuse_fresh, resume, start};
+pub(crate) use chunks::Records;
 pub(crate) use id::{IdSupply, Identity};
 pub(crate) use locals::Destroyed;
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
 pub(crate) use running::Running;
 pub(crate) use schedule::{OnEnd, Schedule, SwitchHooks};
-pub(crate) use state::{TOKEN, WOKEN};
+pub(crate) use span::WorkerSpan;
+pub(crate) use state::{ASKED, CANCEL, EXPIRED, TOKEN, WOKEN};
+pub(crate) use unwind::{Resumed, Unwinding, unwind_to};
 
 pub use handle::{Fiber, Fiber as Thread};
 pub use id::{FiberId, FiberId as ThreadId};
 
 // The facade: what lives beside this folder.
+pub use crate::cancel::{panicking, shield};
 pub use crate::error::JoinError;
 pub use crate::join::JoinHandle;
 pub use crate::local_key::{AccessError, LocalKey};

@@ -5,9 +5,12 @@
 //! # Who may touch what, when
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
-//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `locals`:
-//!    the fiber's worker, and the fiber itself while it runs there (which is the same thread, S1).
-//!    Exception: whoever `State::notify` made responsible for queueing reads `home`.
+//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `frames`,
+//!    `left_unwinding`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs there
+//!    (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the record
+//!    closes it.
+//!    Exceptions: whoever `State::notify` or `scan_end` made responsible for queueing reads `home`;
+//!    a dump between `State::scan_begin` and `scan_end` reads all of them.
 //! 3. `next`: whoever has the duty to queue the fiber, until it is queued; then the queue's owner.
 //! 4. `stage`: whoever may start the fiber, until it runs; the body until `State::finish`; then the join handle if `HANDLE` was set there,
 //!    else the body. Nobody else, the deallocation included: it is `Empty` by then, or leaked
@@ -30,7 +33,9 @@ use super::block;
 use super::id::{FiberId, Identity};
 use super::locals::Locals;
 use super::schedule::{OnEnd, Schedule};
+use super::span::{Entered, TaskSpan};
 use super::state::State;
+use super::unwind::Frames;
 use crate::error::JoinError;
 use crate::shim::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -46,7 +51,7 @@ pub(crate) struct Header {
     pub(super) pending: Cell<u32>,
     /// How many `block_on` this fiber is inside.
     pub(crate) depth: Cell<u32>,
-    /// How many shields this fiber is inside: above 0 nothing cancels it.
+    /// How many shields this fiber is inside: what comes from outside of them does not unwind it.
     pub(crate) shield: Cell<u32>,
     /// Operations of ours that were ready at once, since it last parked.
     pub(crate) ready_ops: Cell<u32>,
@@ -57,10 +62,16 @@ pub(crate) struct Header {
     pub(super) stack: Cell<Option<SlabStack>>,
     /// Its place in its worker's list of bound fibers.
     pub(crate) bound_at: Cell<usize>,
+    /// The `timeout`s that it is inside, innermost first.
+    pub(super) frames: Frames,
+    /// See `Unwinding`.
+    pub(super) left_unwinding: Cell<u32>,
     pub(super) scheduler: Arc<dyn Schedule>,
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) id: FiberId,
     pub(super) spawned_at: &'static Location<'static>,
+    /// Spans that it is in while it is not on its stack.
+    pub(super) entered: Entered,
     extra: Option<Box<Extra>>,
     pub(crate) locals: Locals,
 }
@@ -72,6 +83,11 @@ pub(crate) struct Extra {
     /// Bytes of stack, if not the runtime's default.
     pub(crate) stack_size: Option<usize>,
     pub(crate) on_end: Option<Arc<dyn OnEnd>>,
+    /// The runtime's shutdown leaves this fiber alone: whoever waits for it decides.
+    pub(crate) sheltered: bool,
+    pub(crate) span: Option<TaskSpan>,
+    /// It gets no span of its own.
+    pub(crate) untracked: bool,
 }
 
 /// What the record does for its closure and result type.
@@ -146,7 +162,7 @@ impl FiberPtr {
     pub(crate) unsafe fn wake(self, reason: u32) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
-        if header.state.notify(reason) {
+        if header.notify(reason) {
             header.scheduler.schedule(self);
         }
     }
@@ -180,7 +196,7 @@ impl FiberRef {
     where
         F: FnOnce() -> T,
     {
-        let record = block::allocate::<Record<F, T>>();
+        let record = block::allocate::<Record<F, T>>(&*seed.scheduler);
         let contents = Record {
             header: Header {
                 state: match seed.hooked {
@@ -204,10 +220,13 @@ impl FiberRef {
                 },
                 stack: Cell::new(None),
                 bound_at: Cell::new(usize::MAX),
+                frames: Frames::new(),
+                left_unwinding: Cell::new(0),
                 scheduler: seed.scheduler,
                 join_waker: UnsafeCell::new(None),
                 id: seed.id,
                 spawned_at: seed.spawned_at,
+                entered: Entered::default(),
                 extra: seed.extra,
                 locals: Locals::new(),
             },
@@ -253,6 +272,26 @@ impl FiberRef {
         // SAFETY: this reference is counted, so the record is live.
         unsafe { self.0.wake(reason) }
     }
+
+    /// Calls `read` while the fiber is parked and held still; from any thread. `None`: it is not
+    /// parked, or about to run. For the time being the models are its only user.
+    #[cfg(all(test, sisal_loom))]
+    pub(crate) fn scan<R>(&self, read: impl FnOnce(&Header) -> R) -> Option<R> {
+        /// Also when `read` panics: a fiber that is held for ever is a lost one.
+        struct LetGo<'a>(&'a FiberRef);
+        impl Drop for LetGo<'_> {
+            fn drop(&mut self) {
+                if self.0.state.scan_end() {
+                    self.0.scheduler.schedule(self.0.ptr());
+                }
+            }
+        }
+        if !self.state.scan_begin() {
+            return None;
+        }
+        let _let_go = LetGo(self);
+        Some(read(self))
+    }
 }
 
 impl std::ops::Deref for FiberRef {
@@ -292,8 +331,21 @@ impl Header {
         self.extra.as_ref()?.stack_size
     }
 
+    pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
+        self.spawned_at
+    }
+
+    pub(super) fn task_span(&self) -> Option<&TaskSpan> {
+        self.extra.as_ref()?.span.as_ref()
+    }
+
     pub(super) fn on_end(&self) -> Option<&dyn OnEnd> {
         self.extra.as_ref()?.on_end.as_deref()
+    }
+
+    /// See `Extra::sheltered`.
+    pub(crate) fn is_sheltered(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.sheltered)
     }
 
     /// For messages that may outlive the fiber.
@@ -318,7 +370,11 @@ impl Header {
     /// [`State::notify`] for a caller that queues the fiber itself.
     #[must_use]
     pub(crate) fn notify(&self, reason: u32) -> bool {
-        self.state.notify(reason)
+        let queue = self.state.notify(reason);
+        if queue {
+            self.report_wake();
+        }
+        queue
     }
 
     /// The running fiber: takes one kind of call out of the word.
@@ -338,6 +394,11 @@ impl Header {
         self.state.is_done()
     }
 
+    /// See [`State::is_cut_short`].
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.state.is_cut_short()
+    }
+
     /// Whether the fiber has a stack.
     pub(crate) fn is_started(&self) -> bool {
         self.base.get().is_some()
@@ -353,7 +414,11 @@ impl Header {
     /// Its worker, after `AfterSwitch::Park`: see [`State::park`].
     #[must_use]
     pub(crate) fn park(&self) -> bool {
-        self.state.park()
+        let queue = self.state.park();
+        if queue {
+            self.report_wake();
+        }
+        queue
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a fiber needs of a scheduler; `sched` implements it, so that this folder need not know it.
 
+use super::chunks::Records;
 use super::record::FiberPtr;
 use crate::error::JoinError;
 
@@ -12,6 +13,11 @@ pub(crate) trait Schedule: Send + Sync {
     /// What fibers that were made `hooked` call around each switch.
     fn on_switch(&self) -> Option<&SwitchHooks> {
         None
+    }
+
+    /// Where records of its fibers are.
+    fn records(&self) -> &Records {
+        unreachable!("models take records from the allocator: see `block.rs`")
     }
 }
 

@@ -5,10 +5,13 @@ mod inbox;
 mod queues;
 mod shared;
 mod shutdown;
+mod stats;
 mod worker;
 
 #[cfg(all(test, sisal_loom))]
 mod loom_inbox;
+#[cfg(all(test, sisal_loom))]
+mod loom_live;
 
 pub(crate) use shared::{Config, Shared};
 pub(crate) use shutdown::Leftover;

@@ -8,6 +8,7 @@ use super::source::{Source, has_word};
 /// then what a fiber is; the scheduler beside that. An edge that nothing uses fails too.
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
+    ("cancel", &["current"]),
     (
         "builder",
         &["driver", "fiber", "runtime", "sched", "stack_pool"],
@@ -19,18 +20,19 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "handle",
         &[
-            "current", "driver", "fiber", "join", "runtime", "sched", "scope",
+            "current", "driver", "fiber", "join", "metrics", "park", "runtime", "sched", "scope",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
     ("local_key", &["current", "fiber"]),
+    ("metrics", &[]),
     ("net", &["block_on", "current", "shim", "time"]),
     ("park", &["current", "fiber", "time"]),
     ("root", &["runtime"]),
     (
         "runtime",
         &[
-            "builder", "current", "driver", "handle", "join", "sched", "time",
+            "builder", "current", "driver", "handle", "join", "metrics", "sched", "time",
         ],
     ),
     (
@@ -41,6 +43,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "driver",
             "error",
             "fiber",
+            "metrics",
             "shim",
             "stack_pool",
         ],
@@ -56,8 +59,8 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         "spawn",
         &["current", "fiber", "handle", "join", "scope", "stack_pool"],
     ),
-    ("stack_pool", &[]),
-    ("time", &["block_on", "current"]),
+    ("stack_pool", &["metrics", "shim"]),
+    ("time", &["block_on", "current", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
 ];
 
@@ -101,7 +104,7 @@ pub(crate) const SEAMS: &[(&str, &[&str])] = &[
     ),
     (
         "switch_asm",
-        &["fiber/", "stack_pool.rs", "overflow.rs", "task/"],
+        &["fiber/", "stack_pool/", "overflow.rs", "task/"],
     ),
     // Behind `shim.rs`, and in the models.
     ("loom", &["shim.rs"]),
