@@ -47,7 +47,7 @@ pub struct StackMetrics {
 
 /// How deep the fibers that were spawned at one place went: see [`StackMetrics::usage`].
 ///
-/// Some of them are measured: the first few, then one in 512. Depths are bytes of stack in whole pages,
+/// Some of them are measured: the first few, then one in 2,048. Depths are bytes of stack in whole pages,
 /// exact for the fibers that were measured; of the others nothing is known, so one of them may have gone deeper.
 ///
 /// ```
