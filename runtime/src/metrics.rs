@@ -41,6 +41,9 @@ pub struct StackMetrics {
     pub slabs: usize,
     /// Stacks that fibers have, and those that workers keep at hand for the next.
     pub taken: usize,
+    /// Stacks given out so far that held no memory: never used before, or given back in the meantime. If this
+    /// goes on growing, bursts of fibers come and go.
+    pub cold: usize,
     /// How deep fibers went, by the place that spawned them; ordered by place.
     pub usage: Vec<StackUsage>,
 }

@@ -62,6 +62,7 @@ impl StackSource {
         StackMetrics {
             slabs: self.slabs.slab_count(),
             taken: self.slabs.taken(),
+            cold: self.slabs.cold_takes(),
             usage: self.places.snapshot(),
         }
     }
