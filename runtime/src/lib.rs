@@ -54,6 +54,7 @@ mod spawn;
 mod stack_pool;
 mod time;
 mod unblock;
+mod unfinished;
 
 pub use block_on::block_on;
 pub use builder::Builder;
@@ -62,6 +63,7 @@ pub use root::run;
 pub use runtime::Runtime;
 pub use spawn::spawn;
 pub use unblock::unblock;
+pub use unfinished::{Unfinished, UnfinishedFiber};
 
 mod root;
 

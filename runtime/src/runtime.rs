@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use crate::current::{self, ThreadState};
 use crate::driver::BlockingPool;
 use crate::handle::Handle;
 use crate::join::JoinHandle;
-use crate::sched::{Config, Leftover, Shared, worker_main};
+use crate::sched::{Config, Shared, Starts, worker_main};
 use crate::time::timer;
+use crate::unfinished::Unfinished;
 
 /// How long dropping a runtime waits for its fibers.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,12 +23,13 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Several may exist at once. Most programs use the default one, by [`run`](crate::run()) and
 /// [`spawn`](crate::spawn()).
 ///
-/// Dropping a runtime ends it: every fiber is unwound, so that its destructors run, then the workers
-/// end. The drop waits for that up to 10 seconds ([`shutdown_timeout`](Self::shutdown_timeout) sets
-/// another time): from a plain thread it blocks, from a fiber of another runtime it parks the
-/// fiber; from a fiber of its own, and on any worker's own stack, it panics, and the runtime ends
-/// without being waited for. What has not ended in time is reported by a `tracing` ERROR event, and
-/// its worker threads are kept for as long as the process lives.
+/// Dropping a runtime ends it. It takes no more fibers (spawns end at once, cancelled); every fiber is
+/// unwound, so that its destructors run; async tasks on the workers are dropped; blocking closures are
+/// waited for; then the workers end. The drop waits for all of that up to 10 seconds
+/// ([`shutdown_timeout`](Self::shutdown_timeout) sets another time): from a plain thread it blocks, from a
+/// fiber of another runtime it parks the fiber; in a fiber, async task or blocking closure of its own, and
+/// on any worker's own stack, it panics, and the runtime ends without being waited for. What has not ended
+/// in time is reported by a `tracing` ERROR event, and goes on; its threads end when it does.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -59,35 +61,33 @@ impl Runtime {
 
     pub(crate) fn start(config: Config) -> io::Result<Runtime> {
         let half = (config.max_blocking_threads / 2).max(1);
-        let pool = BlockingPool::new(half)?;
+        let pool = BlockingPool::new(half)
+            .map_err(|error| because("the pool of blocking threads could not be made", error))?;
         let workers = config.workers;
-        let (shared, deques) = Shared::new(config, pool)?;
+        let (shared, deques) = Shared::new(config, pool)
+            .map_err(|error| because("there is no room for the first stacks", error))?;
         let mut runtime = Runtime {
             handle: Handle::new(Arc::clone(&shared)),
             threads: Vec::with_capacity(workers),
         };
-        let (started, starts) = mpsc::channel();
+        let starts = Starts::new();
         let mut result = Ok(());
         for (index, deque) in deques.into_iter().enumerate() {
-            let (shared, started) = (Arc::clone(&shared), started.clone());
+            let (shared, starting) = (Arc::clone(&shared), starts.worker(index));
             let name = format!("{}-{index}", shared.config.thread_name);
             let thread = thread::Builder::new()
                 .name(name)
-                .spawn(move || worker_main(shared, index, deque, started));
+                .spawn(move || worker_main(shared, index, deque, starting));
             match thread {
                 Ok(thread) => runtime.threads.push(thread),
                 Err(error) => {
-                    result = Err(error);
+                    let what = format!("the thread of worker {index} could not be started");
+                    result = Err(because(&what, error));
                     break;
                 }
             }
         }
-        drop(started);
-        // Ends when every thread has answered.
-        for start in starts {
-            result = result.and(start);
-        }
-        if let Err(error) = result {
+        if let Err(error) = result.and(starts.wait()) {
             shared.abandon();
             for thread in runtime.threads.drain(..) {
                 // A worker does not panic (it aborts), so there is nothing to be told.
@@ -123,58 +123,85 @@ impl Runtime {
         &self.handle
     }
 
-    /// Ends the runtime as dropping it does, but waits for `timeout` instead of 10 seconds.
+    /// Ends the runtime as dropping it does, but waits for `timeout` instead of 10 seconds, and gives what
+    /// did not end by then instead of logging it.
+    ///
+    /// All of it counts: fibers and their destructors, async tasks on the workers, and blocking closures.
+    ///
+    /// # Errors
+    /// [`Unfinished`]: what did not end in time.
     ///
     /// # Panics
-    /// In a fiber of this runtime, and on any worker's own stack.
+    /// In a fiber, async task or blocking closure of this runtime, and on any worker's own stack. The
+    /// runtime ends all the same, but nobody waits for that.
+    ///
+    /// # Cancellation
+    /// In a fiber of another runtime this is a suspension point. A fiber that unwinds from here leaves the
+    /// runtime to end by itself, without a report.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # fn main() -> std::io::Result<()> {
+    /// let runtime = sisal::Runtime::new()?;
+    /// let server = runtime.spawn(|| loop {
+    ///     sisal::fiber::park(); // serves until it is unwound
+    /// });
+    /// if let Err(unfinished) = runtime.shutdown_timeout(Duration::from_secs(5)) {
+    ///     eprintln!("{unfinished}");
+    /// }
+    /// # assert!(server.join().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
-    pub fn shutdown_timeout(mut self, timeout: Duration) {
-        self.end(timeout);
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Result<(), Unfinished> {
+        self.end(timeout)
     }
 
     #[track_caller]
-    fn end(&mut self, timeout: Duration) {
+    fn end(&mut self, timeout: Duration) -> Result<(), Unfinished> {
         if self.threads.is_empty() {
-            return; // ended before, or never begun
+            return Ok(()); // ended before, or never begun
         }
         let threads = std::mem::take(&mut self.threads);
         let shared = self.handle.shared();
         let deadline = timer::after(timeout);
-        shared.close(deadline);
-        let inside = current::runtime() == Some(Arc::as_ptr(shared).cast());
+        shared.close();
+        let inside = current::runtime() == Some(Arc::as_ptr(shared).cast())
+            || matches!(current::state(), ThreadState::Plain) && shared.is_in_closure();
         if inside || matches!(current::state(), ThreadState::Worker) {
             // It ends all the same, but nobody waits for that.
             if thread::panicking() {
-                return;
+                return Ok(());
             }
             if inside {
                 panic!(
-                    "a runtime cannot wait for its own end: move it out of its fibers to drop it"
+                    "a runtime cannot wait for its own end: move it out of its fibers, async tasks and \
+                     blocking closures to drop it"
                 );
             }
             current::refuse_worker("Runtime::drop", "drop it in `tokio::task::spawn_blocking`");
         }
-        match shared.wait_closed(deadline) {
-            Ok(()) => {
-                for thread in threads {
-                    // All but over; a worker does not panic.
-                    let _ = thread.join();
-                }
-            }
-            Err(leftover) => report(leftover),
+        shared.wait_closed(deadline)?;
+        for thread in threads {
+            // All but over; a worker does not panic.
+            let _ = thread.join();
         }
+        Ok(())
     }
 }
 
-#[cold]
-fn report(leftover: Leftover) {
-    tracing::error!("runtime shutdown: {leftover}");
+/// An error that says what it is about.
+fn because(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 impl Drop for Runtime {
     #[track_caller]
     fn drop(&mut self) {
-        self.end(DROP_TIMEOUT);
+        if let Err(unfinished) = self.end(DROP_TIMEOUT) {
+            tracing::error!("runtime shutdown: {unfinished}");
+        }
     }
 }
 

@@ -8,9 +8,10 @@ use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
+use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, RuntimeMetrics};
+
+use super::blocking::BlockingThreads;
 
 /// What the scheduler wants after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +33,15 @@ pub(crate) struct Driver {
 impl Driver {
     /// # Errors
     /// The operating system's, for epoll and eventfd.
-    pub(crate) fn new(foreign: Option<Handle>, blocking_threads: usize) -> io::Result<Driver> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(blocking_threads)
-            .thread_name("sisal-blocking")
+    pub(crate) fn new(
+        foreign: Option<Handle>,
+        most_blocking: usize,
+        blocking: &BlockingThreads,
+    ) -> io::Result<Driver> {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().max_blocking_threads(most_blocking);
+        let runtime = blocking
+            .watch(&mut builder)
             .build_local(LocalOptions::default())?;
         Ok(Driver { runtime, foreign })
     }
@@ -64,10 +69,40 @@ impl Driver {
         }));
     }
 
-    /// Drops the async tasks that are left, and waits at most `timeout` for blocking closures of
-    /// tokio's own calls.
-    pub(crate) fn shut_down(self, timeout: Duration) {
-        self.runtime.shutdown_timeout(timeout);
+    pub(crate) fn tasks(&self) -> AsyncTasks {
+        AsyncTasks(self.runtime.metrics())
+    }
+
+    /// Drops the async tasks that are left, calls `tasks_gone`, and waits for the blocking closures of
+    /// tokio's own calls: for as long as that takes.
+    pub(crate) fn shut_down(self, tasks_gone: impl FnOnce() + 'static) {
+        struct Last<F: FnOnce()>(Option<F>);
+        impl<F: FnOnce()> Drop for Last<F> {
+            fn drop(&mut self) {
+                if let Some(f) = self.0.take() {
+                    f();
+                }
+            }
+        }
+        // tokio drops its tasks first, and the one that was spawned last comes last: when this one is
+        // dropped the others are gone. Only a report's words depend on that, and a test says it holds.
+        let last = Last(Some(tasks_gone));
+        drop(self.runtime.spawn_local(async move {
+            let _last = last;
+            std::future::pending::<()>().await;
+        }));
+        // Not `shutdown_timeout`: that waits for the closures before it drops the tasks which they may
+        // wait for, and drops those after the time.
+        drop(self.runtime);
+    }
+}
+
+/// Counts the async tasks of a worker, from any thread. Keeps the worker's descriptors open.
+pub(crate) struct AsyncTasks(RuntimeMetrics);
+
+impl AsyncTasks {
+    pub(crate) fn alive(&self) -> usize {
+        self.0.num_alive_tasks()
     }
 }
 

@@ -7,12 +7,13 @@ use std::task::Waker;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use super::census::Census;
 use super::idle::{Idle, SleepFlag};
 use super::inbox::{Inbox, published};
 use super::shutdown::Shutdown;
 use super::worker::Worker;
 use crate::current;
-use crate::driver::{BlockingPool, Spawner, TokioHandle};
+use crate::driver::{BlockingPool, BlockingThreads, Spawner, TokioHandle};
 use crate::error::JoinError;
 use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
@@ -52,6 +53,10 @@ pub(super) struct Remote {
     pub(super) count: Count,
     /// Bound fibers. Written by the worker only.
     pub(super) bound: AtomicU64,
+    /// For a shutdown.
+    pub(super) census: Census,
+    /// For what tokio's own calls on this worker block.
+    pub(super) blocking: BlockingThreads,
 }
 
 /// Fibers that one party spawned and ended, both only growing.
@@ -98,6 +103,8 @@ impl Shared {
                     reactor: Mutex::new(None),
                     count: Count::new(),
                     bound: AtomicU64::new(0),
+                    census: Census::new(),
+                    blocking: BlockingThreads::default(),
                 })
             })
             .collect();

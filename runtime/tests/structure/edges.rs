@@ -26,7 +26,14 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "builder", "current", "driver", "handle", "join", "sched", "time",
+            "builder",
+            "current",
+            "driver",
+            "handle",
+            "join",
+            "sched",
+            "time",
+            "unfinished",
         ],
     ),
     (
@@ -39,6 +46,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "fiber",
             "shim",
             "stack_pool",
+            "unfinished",
         ],
     ),
     (
@@ -55,6 +63,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("stack_pool", &[]),
     ("time", &["block_on", "current"]),
     ("unblock", &["current", "handle", "park", "shim"]),
+    ("unfinished", &["fiber"]),
 ];
 
 /// What the table must never come to say, whatever is added to it.
