@@ -234,3 +234,45 @@ fn start_default() -> Runtime {
         Err(error) => panic!("the default runtime could not be started: {error}"),
     }
 }
+
+#[cfg(all(test, not(sisal_loom)))]
+mod tests {
+    use super::*;
+
+    /// Threads of this process whose name begins so.
+    fn threads(name: &str) -> usize {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let named = |task: io::Result<std::fs::DirEntry>| {
+            let comm = std::fs::read_to_string(task.unwrap().path().join("comm"));
+            comm.is_ok_and(|comm| comm.starts_with(name))
+        };
+        tasks.map(named).filter(|is| *is).count()
+    }
+
+    /// The thread of a worker with a retired fiber is kept and reported (S7); the others end, and nobody
+    /// waits for the deadline.
+    #[test]
+    fn a_worker_with_a_retired_fiber_is_kept() {
+        let builder = Runtime::builder().workers(3).thread_name("kept");
+        let runtime = builder.build().unwrap();
+        let handle = runtime.handle().clone();
+        let fiber = runtime.spawn(move || handle.shared().pretend_retired());
+        let id = fiber.fiber().id();
+        fiber.join().unwrap();
+        assert_eq!(threads("kept-"), 3);
+        let report = runtime
+            .shutdown_timeout(Duration::from_secs(3600))
+            .unwrap_err();
+        assert_eq!(report.fibers().len(), 1, "{report}");
+        let fiber = &report.fibers()[0];
+        assert!(fiber.is_retired() && fiber.id() == id, "{report}");
+        assert_eq!(report.worker_threads(), 1);
+        let text = report.to_string();
+        assert!(text.contains(": retired fiber (FiberId("), "{text}");
+        assert!(text.contains("worker threads kept: 1"), "{text}");
+        while threads("kept-") > 1 {
+            thread::yield_now();
+        }
+        assert_eq!(threads("kept-"), 1);
+    }
+}

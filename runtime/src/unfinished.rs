@@ -15,19 +15,19 @@ use crate::fiber::{FiberId, Identity};
 /// The text says all of it in words, with the first ten fibers.
 ///
 /// ```
-/// # fn main() -> std::io::Result<()> {
 /// use std::time::Duration;
-/// let runtime = sisal::Runtime::builder().workers(1).build()?;
-/// let busy = runtime.spawn(|| {
-///     let until = std::time::Instant::now() + Duration::from_millis(200);
-///     while std::time::Instant::now() < until {} // without `yield_now`: nothing can end it
-/// });
-/// # std::thread::sleep(Duration::from_millis(50));
+/// # fn main() -> std::io::Result<()> {
+/// let runtime = sisal::Runtime::new()?;
+/// let (release, wait) = std::sync::mpsc::channel::<()>();
+/// let fiber = runtime.spawn(move || sisal::unblock(|| wait.recv()));
+/// # sisal::fiber::sleep(Duration::from_millis(20));
 /// if let Err(unfinished) = runtime.shutdown_timeout(Duration::from_millis(20)) {
-///     assert_eq!(unfinished.worker_threads(), 1);
-///     eprintln!("{unfinished}");
+///     for fiber in unfinished.fibers() {
+///         eprintln!("{fiber} is still there");
+///     }
 /// }
-/// # let _ = busy.join();
+/// drop(release); // the closure returns, and all of it ends
+/// # let _ = fiber.join();
 /// # Ok(())
 /// # }
 /// ```

@@ -152,12 +152,11 @@ fn wakes_arrive_during_a_shutdown() {
                 park();
             }));
         }
-        // It is told late, because the others are in mid-unwind by then; what it does, it does in a drop.
         let (first, second) = (gates[0].clone(), gates[1].clone());
         until(|| begun.get() == 3);
         runtime.run(settle);
         let closing = closing(runtime);
-        // Each in turn: on one worker they unwind one inside the other's wait, or after it.
+        // In turn: on one worker no unwind begins beside one that waits (S6).
         let (third, far) = (gates[2].clone(), elsewhere.handle().clone());
         let opener = thread::spawn(move || {
             first.open();

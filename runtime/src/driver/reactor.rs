@@ -4,10 +4,12 @@
 //! budget and drives timers and I/O between polls, so a turn that ends often enough keeps both
 //! going, and a worker needs no second thread.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, RuntimeMetrics};
 
@@ -75,25 +77,26 @@ impl Driver {
 
     /// Drops the async tasks that are left, calls `tasks_gone`, and waits for the blocking closures of
     /// tokio's own calls: for as long as that takes.
-    pub(crate) fn shut_down(self, tasks_gone: impl FnOnce() + 'static) {
-        struct Last<F: FnOnce()>(Option<F>);
-        impl<F: FnOnce()> Drop for Last<F> {
-            fn drop(&mut self) {
-                if let Some(f) = self.0.take() {
-                    f();
-                }
+    pub(crate) fn shut_down(self, tasks_gone: impl Fn() + Send + Sync + 'static) {
+        struct Call<F>(F);
+        impl<F: Fn() + Send + Sync> Wake for Call<F> {
+            fn wake(self: Arc<Self>) {
+                (self.0)();
             }
         }
-        // tokio drops its tasks first, and the one that was spawned last comes last: when this one is
-        // dropped the others are gone. Only a report's words depend on that, and a test says it holds.
-        let last = Last(Some(tasks_gone));
-        drop(self.runtime.spawn_local(async move {
-            let _last = last;
-            std::future::pending::<()>().await;
-        }));
+        // tokio ends its timers when its tasks are gone, and wakes whoever waits for them: so that is how
+        // to be told. Only what a report says depends on it.
+        const FAR: Duration = Duration::from_secs(86_400 * 365);
+        let mut timer = {
+            let _entered = self.runtime.enter();
+            Box::pin(tokio::time::sleep(FAR))
+        };
+        let waker = Waker::from(Arc::new(Call(tasks_gone)));
+        let _ = timer.as_mut().poll(&mut Context::from_waker(&waker));
         // Not `shutdown_timeout`: that waits for the closures before it drops the tasks which they may
         // wait for, and drops those after the time.
         drop(self.runtime);
+        drop(timer);
     }
 }
 
@@ -101,6 +104,7 @@ impl Driver {
 pub(crate) struct AsyncTasks(RuntimeMetrics);
 
 impl AsyncTasks {
+    /// Those that have not been dropped, without the one that is being dropped.
     pub(crate) fn alive(&self) -> usize {
         self.0.num_alive_tasks()
     }

@@ -48,6 +48,7 @@ struct Exit {
 enum Stage {
     /// Phases 1 and 2, and all that comes before.
     Fibers,
+    /// Phase 3: those behind the one that is being dropped.
     Tasks(AsyncTasks),
     Closures,
     Gone,
@@ -82,7 +83,11 @@ impl Shutdown {
 
     /// A worker begins phase 3.
     pub(super) fn dropping_tasks(&self, worker: usize, tasks: AsyncTasks) {
-        self.exit.lock().stages[worker] = Stage::Tasks(tasks);
+        if tasks.alive() > 0 {
+            self.exit.lock().stages[worker] = Stage::Tasks(tasks);
+        } else {
+            self.tasks_gone(worker);
+        }
     }
 
     /// A worker begins phase 4.
@@ -91,10 +96,8 @@ impl Shutdown {
         drop(tasks);
     }
 
-    /// A worker is through. True: its thread must stay, because of what it `retired`.
-    #[must_use]
-    pub(super) fn worker_gone(&self, worker: usize, retired: Vec<Identity>) -> bool {
-        let keep = !retired.is_empty();
+    /// A worker is through. `keep`: its thread stays.
+    pub(super) fn worker_gone(&self, worker: usize, keep: bool) {
         let mut exit = self.exit.lock();
         if exit.workers_left() == 1
             && let Some(pool) = exit.pool.take()
@@ -103,7 +106,6 @@ impl Shutdown {
             pool.shut_down();
             exit = self.exit.lock();
         }
-        exit.retired.extend(retired);
         let gone = if keep { Stage::Kept } else { Stage::Gone };
         let stage = std::mem::replace(&mut exit.stages[worker], gone);
         let waiting = match exit.workers_left() {
@@ -115,7 +117,6 @@ impl Shutdown {
         if let Some(waiting) = waiting {
             waiting.wake();
         }
-        keep
     }
 }
 
@@ -155,7 +156,7 @@ impl Shared {
         for (worker, stage) in exit.stages.iter().enumerate() {
             parts.workers += usize::from(!matches!(stage, Stage::Gone));
             match stage {
-                Stage::Tasks(tasks) => parts.async_tasks += tasks.alive(),
+                Stage::Tasks(tasks) => parts.async_tasks += tasks.alive() + 1,
                 // A closure may not have got its thread yet.
                 Stage::Closures => {
                     parts.closures += self.workers[worker].blocking.alive().max(1);
@@ -236,12 +237,14 @@ impl Worker {
 
     /// A fiber of this worker's was ended without being unwound, and its stack is retired: this thread
     /// never ends (S7), and the shutdown says why. It does not count as live any more.
-    #[allow(
-        dead_code,
-        reason = "for whatever ends a fiber by force; tested in this file"
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "for whatever ends a fiber by force")
     )]
     pub(super) fn retire(&self, fiber: &Header) {
-        self.retired.borrow_mut().push(fiber.identity());
+        self.has_retired.set(true);
+        let identity = fiber.identity();
+        self.shared.shutdown.exit.lock().retired.push(identity);
     }
 
     /// Phases 3 and 4, but for the pool. After the last turn, in thread state worker (S10): destructors
@@ -255,13 +258,22 @@ impl Worker {
 
     /// The rest. Returns if this thread may end.
     pub(super) fn leave(&self) {
-        let keep = self
-            .shared
-            .shutdown
-            .worker_gone(self.index, self.retired.take());
+        let keep = self.has_retired.get();
+        self.shared.shutdown.worker_gone(self.index, keep);
         while keep {
             // S7: what the frames of a retired fiber point to stays, this thread's locals included.
             std::thread::park();
         }
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    /// The calling fiber counts as retired, although it goes on.
+    pub(crate) fn pretend_retired(&self) {
+        let worker = self.local_worker().expect("in a fiber of this runtime");
+        let fiber = worker.context.fiber.get().expect("in a fiber");
+        // SAFETY: a running fiber is live.
+        worker.retire(unsafe { fiber.header() });
     }
 }

@@ -10,7 +10,7 @@ use super::start::Starting;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Identity};
+use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply};
 use crate::shim::Ordering;
 use crate::shim::deque::Worker as Deque;
 use crate::stack_pool::StackPool;
@@ -38,8 +38,8 @@ pub(super) struct Worker {
     slept: Cell<bool>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
-    /// Fibers that were ended without being unwound.
-    pub(super) retired: RefCell<Vec<Identity>>,
+    /// A fiber was ended without being unwound: this thread never ends (S7).
+    pub(super) has_retired: Cell<bool>,
 }
 
 /// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
@@ -108,7 +108,7 @@ impl Worker {
             first_turn: Cell::new(true),
             slept: Cell::new(false),
             draining: Cell::new(false),
-            retired: RefCell::new(Vec::new()),
+            has_retired: Cell::new(false),
             shared,
         }
     }
