@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::builder::Builder;
 use crate::current::{self, ThreadState};
 use crate::driver::BlockingPool;
+use crate::error::because;
 use crate::handle::Handle;
 use crate::join::JoinHandle;
 use crate::sched::{Config, Shared, Starts, worker_main};
@@ -65,7 +66,7 @@ impl Runtime {
             .map_err(|error| because("the pool of blocking threads could not be made", error))?;
         let workers = config.workers;
         let (shared, deques) = Shared::new(config, pool)
-            .map_err(|error| because("there is no room for the first stacks", error))?;
+            .map_err(|error| because("the first stacks could not be made", error))?;
         let mut runtime = Runtime {
             handle: Handle::new(Arc::clone(&shared)),
             threads: Vec::with_capacity(workers),
@@ -82,7 +83,7 @@ impl Runtime {
                 Ok(thread) => runtime.threads.push(thread),
                 Err(error) => {
                     let what = format!("the thread of worker {index} could not be started");
-                    result = Err(because(&what, error));
+                    result = Err(because(what, error));
                     break;
                 }
             }
@@ -189,11 +190,6 @@ impl Runtime {
         }
         Ok(())
     }
-}
-
-/// An error that says what it is about.
-fn because(what: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 impl Drop for Runtime {

@@ -19,7 +19,7 @@ use crate::fiber::{FiberId, Identity};
 /// # fn main() -> std::io::Result<()> {
 /// let runtime = sisal::Runtime::new()?;
 /// let (release, wait) = std::sync::mpsc::channel::<()>();
-/// let fiber = runtime.spawn(move || sisal::unblock(|| wait.recv()));
+/// let fiber = runtime.spawn(move || sisal::unblock(move || wait.recv()));
 /// # sisal::fiber::sleep(Duration::from_millis(20));
 /// if let Err(unfinished) = runtime.shutdown_timeout(Duration::from_millis(20)) {
 ///     for fiber in unfinished.fibers() {

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Count, Defer, Gate, closing, is_closed, panic_text, runtime, settle, until,
-    until_thread, watchdog,
+    Count, Defer, Gate, closing, is_closed, panic_text, runtime, settle, until, until_thread,
+    watchdog,
 };
 use sisal::fiber::{JoinHandle, park, spawn, yield_now};
 use sisal::{Handle, block_on, unblock};

@@ -9,8 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{
-    Count, Defer, Gate, closing, pair, panic_text, runtime, settle, until,
-    until_thread, watchdog,
+    Count, Defer, Gate, closing, pair, panic_text, runtime, settle, until, until_thread, watchdog,
 };
 use sisal::fiber::{current, park, scope, sleep, spawn, yield_now};
 use sisal::{Handle, block_on, unblock};

@@ -176,7 +176,8 @@ fn spawns_in_every_phase_are_refused() {
     for workers in [1, 2] {
         let runtime = runtime(workers);
         let handle = runtime.handle().clone();
-        let (ran, drops, refused, polled) = (Count::new(), Count::new(), Count::new(), Count::new());
+        let (ran, drops, refused, polled) =
+            (Count::new(), Count::new(), Count::new(), Count::new());
         let attempt = {
             let (ran, drops, refused) = (ran.clone(), drops.clone(), refused.clone());
             move || {
@@ -191,7 +192,8 @@ fn spawns_in_every_phase_are_refused() {
         };
         let handle = runtime.handle().clone();
         runtime.run(|| {
-            let (in_fiber, in_task, in_closure) = (attempt.clone(), attempt.clone(), attempt.clone());
+            let (in_fiber, in_task, in_closure) =
+                (attempt.clone(), attempt.clone(), attempt.clone());
             let (begun, counted) = (Count::new(), begun_in(&polled));
             let fiber_begun = begun.clone();
             drop(spawn(move || {
@@ -285,7 +287,10 @@ fn handles_outlive_their_runtime() {
     let ran = Count::new();
     let attempt = || {
         let text = panic_text(|| handle.run(|| ran.add()));
-        assert!(text.contains("`run` has no result") && text.contains("was cancelled"), "{text}");
+        assert!(
+            text.contains("`run` has no result") && text.contains("was cancelled"),
+            "{text}"
+        );
         let late = handle.spawn(|| ());
         assert!(late.is_finished() && late.join().unwrap_err().is_cancelled());
         assert!(format!("{handle:?}").contains("workers: 1"));

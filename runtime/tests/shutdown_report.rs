@@ -7,9 +7,7 @@ use std::panic::catch_unwind;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use common::{
-    Count, Defer, ErrorEvents, never, runtime, settle, until, until_thread, watchdog,
-};
+use common::{Count, Defer, ErrorEvents, never, runtime, settle, until, until_thread, watchdog};
 use sisal::fiber::{Builder, JoinHandle, park, spawn};
 use sisal::{Runtime, Unfinished, block_on, unblock};
 
@@ -81,7 +79,10 @@ fn each_fiber_that_did_not_end_is_named() {
         assert!(!text.contains("more"), "{text}");
         // While one worker has a fiber no worker ends.
         assert_eq!(report.worker_threads(), workers);
-        assert_eq!((report.unnamed_fibers(), report.blocking_closures()), (0, 0));
+        assert_eq!(
+            (report.unnamed_fibers(), report.blocking_closures()),
+            (0, 0)
+        );
         assert_eq!((report.stuck_workers(), report.async_tasks()), (&[][..], 0));
         free.add();
         for fiber in [named, unnamed] {
@@ -232,7 +233,10 @@ fn stuck_blocking_closures_share_one_deadline() {
         let report = end(runtime);
         assert_eq!(report.blocking_closures(), workers, "{report}");
         assert_eq!((report.fibers().len(), report.unnamed_fibers()), (0, 0));
-        assert_eq!((report.async_tasks(), report.worker_threads()), (0, workers));
+        assert_eq!(
+            (report.async_tasks(), report.worker_threads()),
+            (0, workers)
+        );
         let plural = if workers == 1 { "" } else { "s" };
         let text = report.to_string();
         let start = format!("{workers} blocking closure{plural} did not end before the deadline; ");

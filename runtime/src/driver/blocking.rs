@@ -63,21 +63,22 @@ impl BlockingPool {
 pub(crate) struct Spawner {
     pool: Handle,
     threads: BlockingThreads,
-    /// One count for each closure that the pool has, beside this one.
+    /// One for each closure that has not ended, started or not, beside this one.
     running: Arc<()>,
 }
 
 impl Spawner {
     /// Runs `f` on a thread of the pool, or drops it there or here if the pool has shut down.
     pub(crate) fn spawn(&self, f: Box<dyn FnOnce() + Send>) {
-        let counted = (f, Arc::clone(&self.running));
-        drop(self.pool.spawn_blocking(move || {
-            let (f, _running) = counted;
-            f();
-        }));
+        drop(self.pool.spawn_blocking(f));
     }
 
-    /// Closures that have not ended, started or not.
+    /// Counts a closure for as long as the result is there.
+    pub(crate) fn count(&self) -> impl Send + use<> {
+        Arc::clone(&self.running)
+    }
+
+    /// Closures that are counted now.
     pub(crate) fn running(&self) -> usize {
         Arc::strong_count(&self.running) - 1
     }

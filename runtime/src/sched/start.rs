@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::error::because;
+
 /// The starter's end. (Not a channel: std's parks its receiver, and that takes a token which the starting
 /// thread's user may have left for a `park` of their own.)
 pub(crate) struct Starts(Arc<Shared>);
@@ -61,13 +63,11 @@ impl Starts {
 impl Starting {
     /// The worker has no reactor.
     pub(crate) fn failed(self, error: io::Error) {
-        let error = io::Error::new(
-            error.kind(),
-            format!(
-                "worker {} could not make its reactor (epoll and eventfd: three descriptors or so): {error}",
-                self.worker
-            ),
+        let what = format!(
+            "worker {} could not make its reactor, which takes a few descriptors",
+            self.worker
         );
+        let error = because(what, error);
         let mut state = self.shared.state.lock();
         if state.result.is_ok() {
             state.result = Err(error);

@@ -56,12 +56,7 @@ impl Drop for AbortOnUnwind {
 }
 
 /// The main function of a worker's thread. Says by `starting` whether the reactor could be made.
-pub(crate) fn main(
-    shared: Arc<Shared>,
-    index: usize,
-    deque: Deque<FiberPtr>,
-    starting: Starting,
-) {
+pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, starting: Starting) {
     // Half of the threads are the runtime's own pool's; tokio's file system and name lookup
     // use the pool of the worker that they are called on. The sum is what the user set.
     let blocking = shared.config.max_blocking_threads / 2 / shared.config.workers;

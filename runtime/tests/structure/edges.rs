@@ -29,6 +29,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "builder",
             "current",
             "driver",
+            "error",
             "handle",
             "join",
             "sched",
