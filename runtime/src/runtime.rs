@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::thread::JoinHandleExt;
+use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::builder::Builder;
 use crate::current::{self, ThreadState};
@@ -14,7 +16,7 @@ use crate::handle::Handle;
 use crate::join::JoinHandle;
 use crate::sched::{Config, Shared, Starts, worker_main};
 use crate::time::timer;
-use crate::unfinished::Unfinished;
+use crate::unfinished::{Parts, Unfinished};
 
 /// How long dropping a runtime waits for its fibers.
 const DROP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -184,12 +186,42 @@ impl Runtime {
             current::refuse_worker("Runtime::drop", "drop it in `tokio::task::spawn_blocking`");
         }
         shared.wait_closed(deadline)?;
-        for thread in threads {
-            // All but over; a worker does not panic.
-            let _ = thread.join();
+        // All but over: what is left are destructors of thread-locals, which may be anybody's code.
+        let joined = |thread| join_until(thread, deadline);
+        match threads
+            .into_iter()
+            .map(joined)
+            .filter(|in_time| !in_time)
+            .count()
+        {
+            0 => Ok(()),
+            late => Err(Unfinished::new(Parts {
+                workers: late,
+                leaving: late,
+                ..Parts::default()
+            })),
         }
-        Ok(())
     }
+}
+
+/// Joins a thread that does not panic. False: it had not ended at `deadline`, and is detached.
+fn join_until(thread: thread::JoinHandle<()>, deadline: Instant) -> bool {
+    // std cannot join with a deadline, and whatever the thread itself says comes before its end.
+    let left = deadline.saturating_duration_since(Instant::now());
+    let wall = SystemTime::now() + left;
+    let wall = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let until = libc::timespec {
+        tv_sec: wall.as_secs() as libc::time_t,
+        tv_nsec: wall.subsec_nanos().into(),
+    };
+    let thread = thread.into_pthread_t();
+    // SAFETY: a thread that was not joined or detached yet: std gave it up just now.
+    let joined = unsafe { libc::pthread_timedjoin_np(thread, ptr::null_mut(), &until) } == 0;
+    if !joined {
+        // SAFETY: as above, and the call above did not join it.
+        unsafe { libc::pthread_detach(thread) };
+    }
+    joined
 }
 
 impl Drop for Runtime {

@@ -46,6 +46,8 @@ pub(crate) struct Parts {
     pub(crate) workers: usize,
     pub(crate) async_tasks: usize,
     pub(crate) closures: usize,
+    /// Worker threads of which only destructors of thread-locals are left.
+    pub(crate) leaving: usize,
 }
 
 impl Unfinished {
@@ -140,8 +142,10 @@ impl fmt::Display for Unfinished {
             write!(f, "{comma}{}", Counted(count, what))?;
             any = true;
         }
-        if !any {
-            f.write_str("what the workers still had to do")?;
+        match (any, parts.leaving) {
+            (true, _) => {}
+            (false, 0) => f.write_str("what the workers still had to do")?,
+            (false, _) => f.write_str("destructors of thread-locals of the workers")?,
         }
         f.write_str(" did not end before the deadline")?;
         for (at, fiber) in parts.fibers.iter().take(NAMED).enumerate() {

@@ -255,7 +255,8 @@ fn wakers_outlive_their_runtime() {
         assert!(cancelled.join().unwrap_err().is_cancelled());
         let wake = || {
             for waker in wakers.iter().chain([&left]) {
-                waker.clone().wake();
+                let clone = waker.clone();
+                clone.wake();
                 waker.wake_by_ref();
             }
             me.unpark();

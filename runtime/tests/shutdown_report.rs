@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::panic::catch_unwind;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -311,6 +312,37 @@ fn stuck_destructors_of_async_tasks_are_counted() {
     assert!(text.contains("destructor of an async task"), "{text}");
     release.send(()).unwrap();
     until(|| dropped.get() == 4);
+}
+
+/// The last that a worker's thread does, after all that the runtime knows of, has the same deadline.
+#[test]
+fn a_stuck_destructor_of_a_thread_local_is_told() {
+    struct Stays(mpsc::Receiver<()>, mpsc::Sender<()>);
+    impl Drop for Stays {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+            self.1.send(()).unwrap();
+        }
+    }
+    thread_local! {
+        static STAYS: RefCell<Option<Stays>> = const { RefCell::new(None) };
+    }
+    let _watchdog = watchdog(60);
+    let runtime = runtime(3);
+    let (release, wait) = mpsc::channel();
+    let (ended, end_of_it) = mpsc::channel();
+    let stays = Stays(wait, ended);
+    runtime.run(|| STAYS.set(Some(stays)));
+    let report = end(runtime);
+    assert_eq!(report.worker_threads(), 1, "{report}");
+    assert_eq!((report.fibers().len(), report.unnamed_fibers()), (0, 0));
+    let text = report.to_string();
+    assert!(
+        text.starts_with("destructors of thread-locals of the workers did not end"),
+        "{text}"
+    );
+    release.send(()).unwrap();
+    end_of_it.recv().unwrap();
 }
 
 /// The report of a drop is an ERROR event, with the same words.

@@ -157,10 +157,7 @@ impl Shared {
             parts.workers += usize::from(!matches!(stage, Stage::Gone));
             match stage {
                 Stage::Tasks(tasks) => parts.async_tasks += tasks.alive() + 1,
-                // A closure may not have got its thread yet.
-                Stage::Closures => {
-                    parts.closures += self.workers[worker].blocking.alive().max(1);
-                }
+                Stage::Closures => parts.closures += self.workers[worker].blocking.alive(),
                 Stage::Fibers => parts.stuck.push(worker),
                 Stage::Gone | Stage::Kept => {}
             }
@@ -260,9 +257,11 @@ impl Worker {
     pub(super) fn leave(&self) {
         let keep = self.has_retired.get();
         self.shared.shutdown.worker_gone(self.index, keep);
-        while keep {
-            // S7: what the frames of a retired fiber point to stays, this thread's locals included.
-            std::thread::park();
+        if keep {
+            loop {
+                // S7: what a retired fiber's frames point to stays, this thread's locals included.
+                std::thread::park();
+            }
         }
     }
 }
