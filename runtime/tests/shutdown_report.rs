@@ -12,8 +12,8 @@ use common::{Count, Defer, ErrorEvents, never, runtime, settle, until, until_thr
 use sisal::fiber::{Builder, JoinHandle, park, spawn};
 use sisal::{Runtime, Unfinished, block_on, unblock};
 
-/// Long enough for whatever does end.
-const SHORT: Duration = Duration::from_millis(300);
+/// Long enough for whatever does end, on a busy machine too.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// A fiber that catches every cancel until `free` is counted.
 fn stubborn(runtime: &Runtime, name: Option<&str>, free: &Count) -> JoinHandle<()> {

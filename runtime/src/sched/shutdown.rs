@@ -234,10 +234,7 @@ impl Worker {
 
     /// A fiber of this worker's was ended without being unwound, and its stack is retired: this thread
     /// never ends (S7), and the shutdown says why. It does not count as live any more.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "for whatever ends a fiber by force")
-    )]
+    #[allow(dead_code, reason = "for whatever ends a fiber by force")]
     pub(super) fn retire(&self, fiber: &Header) {
         self.has_retired.set(true);
         let identity = fiber.identity();
@@ -266,7 +263,7 @@ impl Worker {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(sisal_loom)))]
 impl Shared {
     /// The calling fiber counts as retired, although it goes on.
     pub(crate) fn pretend_retired(&self) {
