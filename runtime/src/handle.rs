@@ -102,7 +102,7 @@ impl Handle {
     /// let runtime = sisal::Runtime::new()?;
     /// let sum = runtime.handle().spawn(|| (1..=10).sum::<i32>()).await.unwrap();
     /// assert_eq!(sum, 55);
-    /// # runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    /// # runtime.shutdown_timeout(std::time::Duration::from_secs(1)).unwrap();
     /// # Ok(())
     /// # }
     /// ```
