@@ -45,6 +45,7 @@ mod join;
 #[cfg(all(test, sisal_loom))]
 mod loom_support;
 pub mod net;
+mod overflow;
 mod park;
 mod runtime;
 mod sched;
@@ -52,8 +53,10 @@ mod scope;
 mod shim;
 mod spawn;
 mod stack_pool;
+mod stall;
 mod time;
 mod unblock;
+mod walk;
 
 pub use block_on::block_on;
 pub use builder::Builder;

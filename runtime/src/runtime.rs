@@ -11,7 +11,9 @@ use crate::current::{self, ThreadState};
 use crate::driver::BlockingPool;
 use crate::handle::Handle;
 use crate::join::JoinHandle;
+use crate::overflow;
 use crate::sched::{Config, Leftover, Shared, worker_main};
+use crate::stall::Watchdog;
 use crate::time::timer;
 
 /// How long dropping a runtime waits for its fibers.
@@ -41,6 +43,8 @@ pub struct Runtime {
     handle: Handle,
     /// Empty when it has ended.
     threads: Vec<thread::JoinHandle<()>>,
+    /// Ends when this is dropped.
+    watchdog: Option<Watchdog>,
 }
 
 impl Runtime {
@@ -58,6 +62,7 @@ impl Runtime {
     }
 
     pub(crate) fn start(config: Config) -> io::Result<Runtime> {
+        overflow::install()?;
         let half = (config.max_blocking_threads / 2).max(1);
         let pool = BlockingPool::new(half)?;
         let workers = config.workers;
@@ -65,6 +70,7 @@ impl Runtime {
         let mut runtime = Runtime {
             handle: Handle::new(Arc::clone(&shared)),
             threads: Vec::with_capacity(workers),
+            watchdog: None,
         };
         let (started, starts) = mpsc::channel();
         let mut result = Ok(());
@@ -94,6 +100,11 @@ impl Runtime {
                 let _ = thread.join();
             }
             return Err(error);
+        }
+        if let Some(limit) = shared.config.stall_warning {
+            let name = format!("{}-watch", shared.config.thread_name);
+            // If this fails the workers are ended by the runtime's drop.
+            runtime.watchdog = Some(Watchdog::start(shared.probes(), limit, name)?);
         }
         Ok(runtime)
     }
@@ -155,6 +166,11 @@ impl Runtime {
             current::refuse_worker("Runtime::drop", "drop it in `tokio::task::spawn_blocking`");
         }
         match shared.wait_closed(deadline) {
+            // S7: a worker with a retired fiber stays.
+            Ok(()) if shared.retired() > 0 => tracing::error!(
+                "runtime shutdown: {} fibers overflowed their stacks and were ended; their worker threads are kept",
+                shared.retired()
+            ),
             Ok(()) => {
                 for thread in threads {
                     // All but over; a worker does not panic.

@@ -8,6 +8,9 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+/// Orders this thread's memory operations for a signal handler on it: for the compiler only.
+pub(crate) use std::sync::atomic::compiler_fence;
+
 #[cfg(not(sisal_loom))]
 pub(crate) use crossbeam_deque as deque;
 

@@ -10,6 +10,8 @@ pub(crate) enum AfterSwitch {
     Park,
     /// Take its stack back: it has ended.
     Finish,
+    /// It was made to leave a stack that it overflowed. Nothing there is ever used again (S4).
+    Retire,
 }
 
 impl AfterSwitch {
@@ -21,7 +23,8 @@ impl AfterSwitch {
         match word {
             0 => AfterSwitch::Requeue,
             1 => AfterSwitch::Park,
-            _ => AfterSwitch::Finish,
+            2 => AfterSwitch::Finish,
+            _ => AfterSwitch::Retire,
         }
     }
 }

@@ -25,7 +25,7 @@ use std::task::Waker;
 use switch_asm::stack::{SlabStack, StackPointer};
 
 use super::block;
-use super::id::{FiberId, Identity};
+use super::id::{FiberId, Identity, Named};
 use super::schedule::{OnEnd, Schedule};
 use super::state::State;
 use crate::error::JoinError;
@@ -134,6 +134,8 @@ impl FiberPtr {
     ///
     /// # Safety
     /// The record is live during the call.
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     pub(crate) unsafe fn wake(self, reason: u32) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
@@ -280,6 +282,15 @@ impl Header {
 
     pub(super) fn on_end(&self) -> Option<&dyn OnEnd> {
         self.extra.as_ref()?.on_end.as_deref()
+    }
+
+    /// For messages while the fiber lives.
+    pub(crate) fn named(&self) -> Named<'_> {
+        Named {
+            id: self.id,
+            name: self.name(),
+            spawned_at: self.spawned_at,
+        }
     }
 
     /// For messages that may outlive the fiber.

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
@@ -15,9 +16,11 @@ use crate::current;
 use crate::driver::{BlockingPool, Spawner, TokioHandle};
 use crate::error::JoinError;
 use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
+use crate::overflow::Grounds;
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
 use crate::shim::{AtomicU64, Ordering, fence};
 use crate::stack_pool::StackSource;
+use crate::stall::Probe;
 
 /// What a runtime is made with.
 pub(crate) struct Config {
@@ -28,6 +31,10 @@ pub(crate) struct Config {
     pub(crate) tokio: Option<TokioHandle>,
     pub(crate) event_interval: u32,
     pub(crate) max_blocking_threads: usize,
+    /// An overflow ends just its fiber, where these let it.
+    pub(crate) kill_on_overflow: Option<Grounds>,
+    /// A watchdog looks at the workers.
+    pub(crate) stall_warning: Option<Duration>,
 }
 
 pub(crate) struct Shared {
@@ -52,6 +59,9 @@ pub(super) struct Remote {
     pub(super) count: Count,
     /// Bound fibers. Written by the worker only.
     pub(super) bound: AtomicU64,
+    /// Fibers that were ended without being unwound. Written by the worker only.
+    pub(super) retired: AtomicU64,
+    pub(super) probe: Arc<Probe>,
 }
 
 /// Fibers that one party spawned and ended, both only growing.
@@ -98,6 +108,8 @@ impl Shared {
                     reactor: Mutex::new(None),
                     count: Count::new(),
                     bound: AtomicU64::new(0),
+                    retired: AtomicU64::new(0),
+                    probe: Arc::new(Probe::new()),
                 })
             })
             .collect();
@@ -131,6 +143,8 @@ impl Shared {
     }
 
     /// Takes a fresh fiber in. On a closed runtime it ends at once, cancelled.
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     pub(crate) fn spawn(&self, fiber: FiberPtr) {
         match self.local_worker() {
             Some(worker) => self.spawn_on(worker, fiber),
@@ -255,6 +269,17 @@ impl Shared {
         let ended: u64 = counts().map(|c| c.ended.load(Ordering::Acquire)).sum();
         let spawned: u64 = counts().map(|c| c.spawned.load(Ordering::Acquire)).sum();
         spawned - ended
+    }
+
+    /// The workers' probes, in order.
+    pub(crate) fn probes(&self) -> Vec<Arc<Probe>> {
+        self.workers.iter().map(|w| Arc::clone(&w.probe)).collect()
+    }
+
+    /// Fibers that were ended without being unwound.
+    pub(crate) fn retired(&self) -> u64 {
+        let retired = |w: &CachePadded<Remote>| w.retired.load(Ordering::Relaxed);
+        self.workers.iter().map(retired).sum()
     }
 
     /// Whether there is work that only stealing gets.

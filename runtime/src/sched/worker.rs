@@ -11,8 +11,9 @@ use super::shared::{Remote, Shared, bump};
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply};
-use crate::shim::Ordering;
+use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Identity};
+use crate::overflow::{AlternateStack, Killer};
+use crate::shim::{Ordering, compiler_fence};
 use crate::shim::deque::Worker as Deque;
 use crate::stack_pool::StackPool;
 
@@ -39,6 +40,10 @@ pub(super) struct Worker {
     slept: Cell<bool>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
+    /// Fibers that were ended without being unwound.
+    pub(super) retired: RefCell<Vec<Identity>>,
+    /// A watchdog looks at what this worker runs.
+    watched: bool,
 }
 
 /// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
@@ -64,8 +69,13 @@ pub(crate) fn main(
     // Half of the threads are the runtime's own pool's; tokio's file system and name lookup
     // use the pool of the worker that they are called on. The sum is what the user set.
     let blocking = shared.config.max_blocking_threads / 2 / shared.config.workers;
-    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1)) {
-        Ok(driver) => driver,
+    // Signal handlers run on it: a fiber's stack may be at its end, or have only a little left.
+    let made = AlternateStack::new().and_then(|alternate| {
+        let driver = Driver::new(shared.config.tokio.clone(), blocking.max(1))?;
+        Ok((alternate, driver))
+    });
+    let (_alternate, driver) = match made {
+        Ok(made) => made,
         Err(error) => {
             // The receiver waits for every worker's answer.
             let _ = started.send(Err(error));
@@ -78,6 +88,7 @@ pub(crate) fn main(
     let worker = &*worker;
     let _ = started.send(Ok(()));
     drop(started);
+    worker.context.probe.attach(worker.watched);
     current::enter(&worker.context, || {
         driver.drive(|reactor| worker.turn(reactor));
         // It would keep the reactor's descriptors open for as long as anybody has a handle.
@@ -85,8 +96,13 @@ pub(crate) fn main(
         // Destructors of async tasks run here, in thread state worker (S10).
         driver.shut_down(worker.shared.shutdown.time_left());
     });
+    worker.context.probe.detach();
     worker.shared.shutdown.worker_gone();
     std::mem::forget(bomb);
+    while !worker.retired.borrow().is_empty() {
+        // S7: what a retired fiber has of this thread stays. Nobody joins it.
+        std::thread::park();
+    }
 }
 
 impl Worker {
@@ -99,6 +115,8 @@ impl Worker {
                 fiber: Cell::new(None),
                 cancel_deferred: Cell::new(false),
                 blocks: Blocks::new(),
+                killer: shared.config.kill_on_overflow.clone().map(Killer::new),
+                probe: Arc::clone(&shared.workers[index].probe),
                 reactor,
                 runtime: Arc::as_ptr(&shared).cast(),
                 worker: std::ptr::null(),
@@ -112,6 +130,8 @@ impl Worker {
             first_turn: Cell::new(true),
             slept: Cell::new(false),
             draining: Cell::new(false),
+            retired: RefCell::new(Vec::new()),
+            watched: shared.config.stall_warning.is_some(),
             shared,
         }
     }
@@ -260,6 +280,7 @@ impl Worker {
                 }
             }
             (fiber, AfterSwitch::Finish) => self.finish(fiber),
+            (fiber, AfterSwitch::Retire) => self.give_up(fiber),
         }
     }
 
@@ -267,8 +288,16 @@ impl Worker {
     #[inline]
     fn on(&self, fiber: FiberPtr, switch: impl FnOnce() -> AfterSwitch) -> AfterSwitch {
         self.context.fiber.set(Some(fiber));
+        if self.watched {
+            self.context.probe.turned();
+        }
         let after = switch();
+        if self.watched {
+            self.context.probe.turned();
+        }
         self.context.fiber.set(None);
+        // Before the fiber can end: a signal handler counts the fiber that it finds here.
+        compiler_fence(Ordering::SeqCst);
         after
     }
 
@@ -324,6 +353,19 @@ impl Worker {
         drop(bound);
         drop(ended);
         bump(&self.remote().count.ended);
+    }
+
+    /// Ends a fiber that overflowed its stack (S4): whoever joins it is told, and this thread never ends (S7).
+    #[cold]
+    fn give_up(&self, fiber: FiberPtr) {
+        // SAFETY: the fiber's own reference is given up in `finish`.
+        let header = unsafe { fiber.header() };
+        self.retired.borrow_mut().push(header.identity());
+        let retired = self.retired.borrow().len() as u64;
+        self.remote().retired.store(retired, Ordering::Relaxed);
+        // SAFETY: on this worker's stack, after `Retire`.
+        unsafe { fiber::retire(fiber) };
+        self.finish(fiber);
     }
 
     /// Whether the caller is on the stack of one of this worker's fibers.
