@@ -200,10 +200,7 @@ unsafe fn frames_of(index: &Range<usize>) -> Option<usize> {
 unsafe fn bytes(range: &Range<usize>) -> Sections {
     // SAFETY: by contract.
     unsafe {
-        std::slice::from_raw_parts(
-            std::ptr::with_exposed_provenance(range.start),
-            range.len(),
-        )
+        std::slice::from_raw_parts(std::ptr::with_exposed_provenance(range.start), range.len())
     }
 }
 

@@ -78,7 +78,9 @@ pub(super) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::Stray => "its stack pointer is not at the end of the stack, so this was a stray access",
+            Refusal::Stray => {
+                "its stack pointer is not at the end of the stack, so this was a stray access"
+            }
             Refusal::Scoped => "it was spawned in a `scope` or by `run`, and has borrows",
             Refusal::Unwinding => "its thread is unwinding",
             Refusal::Lends => "it is in a `scope`, `run` or `unblock`, and has lent borrows",
@@ -150,9 +152,8 @@ impl Killer {
 
     /// Whether the function that has this address must not be left.
     fn refuse(&self, address: usize) -> Option<Refusal> {
-        let within = |start: *const u8, stop: *const u8| {
-            (start.addr()..stop.addr()).contains(&address)
-        };
+        let within =
+            |start: *const u8, stop: *const u8| (start.addr()..stop.addr()).contains(&address);
         if within(&raw const KEEP_START, &raw const KEEP_STOP) {
             return Some(Refusal::Sisal);
         }

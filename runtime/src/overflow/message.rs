@@ -23,7 +23,8 @@ impl Out {
         let mut left = &self.buffer[..self.used];
         while !left.is_empty() {
             // SAFETY: reads the buffer.
-            let written = unsafe { libc::write(libc::STDERR_FILENO, left.as_ptr().cast(), left.len()) };
+            let written =
+                unsafe { libc::write(libc::STDERR_FILENO, left.as_ptr().cast(), left.len()) };
             match written {
                 1.. => left = &left[written as usize..],
                 // SAFETY: this thread's own.

@@ -13,8 +13,8 @@ use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
 use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Identity};
 use crate::overflow::{AlternateStack, Killer};
-use crate::shim::{Ordering, compiler_fence};
 use crate::shim::deque::Worker as Deque;
+use crate::shim::{Ordering, compiler_fence};
 use crate::stack_pool::StackPool;
 
 #[cfg(all(test, sisal_loom))]

@@ -31,9 +31,9 @@ impl Request {
     #[must_use]
     pub(super) fn take(&self) -> bool {
         // Acquire pairs with the Release in `ask`.
-        let taken =
-            self.0
-                .compare_exchange(ASKED, TAKEN, Ordering::Acquire, Ordering::Relaxed);
+        let taken = self
+            .0
+            .compare_exchange(ASKED, TAKEN, Ordering::Acquire, Ordering::Relaxed);
         taken.is_ok()
     }
 
@@ -58,9 +58,9 @@ impl Request {
     #[must_use]
     pub(super) fn withdraw(&self) -> bool {
         // Relaxed: the handler has written nothing.
-        let withdrawn =
-            self.0
-                .compare_exchange(ASKED, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+        let withdrawn = self
+            .0
+            .compare_exchange(ASKED, IDLE, Ordering::Relaxed, Ordering::Relaxed);
         withdrawn.is_ok()
     }
 }

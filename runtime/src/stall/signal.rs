@@ -118,7 +118,10 @@ fn answer(worker: &Context, interrupted: &libc::ucontext_t) {
         into.registers = registers;
         // SAFETY: the worker's running fiber is live. It may be about to run, or have just left its stack, and then it stays
         // live until the interrupted code goes on.
-        into.fiber = worker.fiber.get().map(|fiber| unsafe { FiberRef::count(fiber) });
+        into.fiber = worker
+            .fiber
+            .get()
+            .map(|fiber| unsafe { FiberRef::count(fiber) });
         copy_stack(into);
     });
 }
