@@ -223,3 +223,65 @@ fn start_default() -> Runtime {
         Err(error) => panic!("the default runtime could not be started: {error}"),
     }
 }
+
+#[cfg(all(test, not(sisal_loom)))]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Blocks `SIGURG` on this thread, or lets it through.
+    fn mask(how: libc::c_int) {
+        // SAFETY: changes the mask of this thread by a set made here.
+        unsafe {
+            let mut set = std::mem::zeroed();
+            libc::sigaddset(&mut set, libc::SIGURG);
+            libc::pthread_sigmask(how, &set, std::ptr::null_mut());
+        }
+    }
+
+    #[test]
+    fn a_worker_says_what_it_runs() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let probe = runtime.handle.shared().probes().remove(0);
+        runtime.run(|| ());
+        let phase = Arc::new(Mutex::new(0));
+        let reached = |n| while *phase.lock().unwrap() < n {};
+        let fiber = runtime.run(|| {
+            let phase = Arc::clone(&phase);
+            let builder = crate::fiber::Builder::new().name("asked".into());
+            builder.spawn(move || {
+                let until = |n| while *phase.lock().unwrap() < n {};
+                *phase.lock().unwrap() = 1;
+                until(2);
+                mask(libc::SIG_BLOCK);
+                *phase.lock().unwrap() = 3;
+                until(4);
+                // The signal that was too late arrives, and finds nothing to answer.
+                mask(libc::SIG_UNBLOCK);
+                *phase.lock().unwrap() = 5;
+                until(6);
+            })
+        });
+        reached(1);
+        for _ in 0..10 {
+            let identity = probe.running_fiber().expect("it spins");
+            assert_eq!(identity.name.as_deref(), Some("asked"));
+        }
+        *phase.lock().unwrap() = 2;
+        reached(3);
+        assert!(probe.running_fiber().is_none(), "it cannot answer");
+        *phase.lock().unwrap() = 4;
+        reached(5);
+        assert!(probe.running_fiber().is_some());
+        *phase.lock().unwrap() = 6;
+        fiber.unwrap().join().unwrap();
+        let parked = runtime.spawn(crate::fiber::park);
+        runtime.run(crate::fiber::yield_now);
+        while probe.running_fiber().is_some() {}
+        parked.fiber().unpark();
+        parked.join().unwrap();
+        drop(runtime);
+        assert!(probe.running_fiber().is_none(), "its thread is gone");
+    }
+}

@@ -12,7 +12,7 @@
 //!
 //! User's code that runs inside of one of these (a destructor, a waker) is refused with it.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -127,25 +127,27 @@ impl Killer {
             bp: fault.context().uc_mcontext.gregs[libc::REG_RBP as usize] as usize,
         };
         let parent_link = extent.base.get() - arch::PARENT_LINK_OFFSET;
-        let (mut at_base, mut refusal) = (false, None);
+        // The first frame's way on leads through the link, to what is not this stack.
+        let (at_base, mut refusal) = (Cell::new(false), None);
         let read = |address: usize| {
+            at_base.set(at_base.get() || address == parent_link);
             // The innermost words may be in the guard.
             let inside = (lowest..=extent.base.get() - size_of::<usize>()).contains(&address);
-            // The first frame's way on leads through the link.
-            at_base |= address == parent_link;
             // SAFETY: memory of the stack that this thread was interrupted on.
             inside.then(|| unsafe {
                 std::ptr::with_exposed_provenance::<usize>(address).read_unaligned()
             })
         };
         let each = |address: usize| {
-            refusal = self.refuse(address);
-            refusal.is_none()
+            if !at_base.get() {
+                refusal = self.refuse(address);
+            }
+            !at_base.get() && refusal.is_none()
         };
         self.grounds.modules.walk(scratch, from, read, each);
         match refusal {
             Some(refusal) => Err(refusal),
-            None if at_base => Ok(()),
+            None if at_base.get() => Ok(()),
             None => Err(Refusal::Lost),
         }
     }

@@ -44,6 +44,8 @@ pub(super) struct Answer {
     /// From the stack pointer on; as long as there is room for.
     pub(super) stack: Vec<u8>,
     pub(super) copied: usize,
+    /// Where that stack ends; 0 if nobody knows.
+    pub(super) base: usize,
 }
 
 impl Probe {
@@ -84,7 +86,7 @@ impl Probe {
     /// The fiber that the worker is running at this moment. `None`: it runs none, or does not answer within 100 ms. Not for
     /// the worker itself.
     #[cfg_attr(
-        not(test),
+        any(not(test), sisal_loom),
         allow(dead_code, reason = "for a shutdown that waits in vain")
     )]
     pub(crate) fn running_fiber(&self) -> Option<Identity> {

@@ -1,6 +1,9 @@
 //! The backtrace of an answer, as text.
 
+use std::cell::Cell;
 use std::fmt::Write;
+
+use switch_asm::arch;
 
 use super::probe::Answer;
 use crate::walk::{Modules, Scratch};
@@ -11,7 +14,11 @@ const MOST_FRAMES: usize = 256;
 /// Frame by frame from the innermost, as std's backtraces look.
 pub(super) fn backtrace(answer: &Answer) -> String {
     let stack = &answer.stack[..answer.copied];
+    // The first frame's way on leads through the base of the stack, to what is not there.
+    let at_base = Cell::new(false);
     let read = |address: usize| {
+        at_base
+            .set(at_base.get() || address >= answer.base.saturating_sub(arch::PARENT_LINK_OFFSET));
         let at = address.checked_sub(answer.registers.sp)?;
         let word = stack.get(at..)?.first_chunk()?;
         Some(usize::from_ne_bytes(*word))
@@ -19,6 +26,9 @@ pub(super) fn backtrace(answer: &Answer) -> String {
     let mut addresses = Vec::new();
     let mut cut = false;
     let each = |address: usize| {
+        if at_base.get() {
+            return false;
+        }
         cut = addresses.len() == MOST_FRAMES;
         if !cut {
             addresses.push(address);
@@ -31,8 +41,8 @@ pub(super) fn backtrace(answer: &Answer) -> String {
     for (at, address) in addresses.into_iter().enumerate() {
         frame(&mut text, at, address);
     }
-    if cut {
-        text.push_str("      (and more)\n");
+    if cut || !at_base.get() {
+        text.push_str("      (and more, or no way on)\n");
     }
     text
 }

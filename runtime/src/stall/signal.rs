@@ -129,12 +129,12 @@ fn answer(worker: &Context, interrupted: &libc::ucontext_t) {
 /// As much of the interrupted stack as there is room for, from its innermost frame.
 fn copy_stack(into: &mut Answer) {
     let sp = into.registers.sp;
-    let there = match trap::locate(sp) {
-        Verdict::Inside(extent) => extent.base.get() - sp,
-        // A worker's own, or one of another crate's coroutines: nobody knows where it ends.
+    into.base = match trap::locate(sp) {
+        Verdict::Inside(extent) => extent.base.get(),
+        // A worker's own, or one of another crate's coroutines.
         Verdict::Guard(_) | Verdict::Foreign => 0,
     };
-    into.copied = there.min(into.stack.len());
+    into.copied = into.base.saturating_sub(sp).min(into.stack.len());
     // SAFETY: this thread's own stack, which does not change meanwhile, from its stack pointer towards its base; and a buffer
     // that is as long.
     unsafe {

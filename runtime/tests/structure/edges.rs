@@ -8,8 +8,11 @@ use super::source::{Source, has_word};
 /// then what a fiber is; the scheduler beside that. An edge that nothing uses fails too.
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
-    ("builder", &["driver", "runtime", "sched", "stack_pool"]),
-    ("current", &["driver", "fiber"]),
+    (
+        "builder",
+        &["driver", "overflow", "runtime", "sched", "stack_pool"],
+    ),
+    ("current", &["driver", "fiber", "overflow", "stall"]),
     ("driver", &[]),
     ("error", &["fiber"]),
     ("fiber", &["current", "error", "shim"]),
@@ -21,12 +24,14 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
     ("net", &["block_on", "current", "shim", "time"]),
+    ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
     ("root", &["runtime"]),
     (
         "runtime",
         &[
-            "builder", "current", "driver", "handle", "join", "sched", "time",
+            "builder", "current", "driver", "fiber", "handle", "join", "overflow", "sched",
+            "stall", "time",
         ],
     ),
     (
@@ -37,8 +42,10 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "driver",
             "error",
             "fiber",
+            "overflow",
             "shim",
             "stack_pool",
+            "stall",
         ],
     ),
     (
@@ -53,8 +60,10 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         &["current", "fiber", "handle", "join", "scope", "stack_pool"],
     ),
     ("stack_pool", &[]),
+    ("stall", &["current", "fiber", "shim", "walk"]),
     ("time", &["block_on", "current"]),
     ("unblock", &["current", "handle", "park", "shim"]),
+    ("walk", &[]),
 ];
 
 /// What the table must never come to say, whatever is added to it.
@@ -71,6 +80,8 @@ const NEVER: &[(&str, &[&str])] = &[
         "sched",
         &["net", "handle", "runtime", "scope", "join", "spawn"],
     ),
+    ("overflow", &["sched", "handle", "runtime", "driver"]),
+    ("stall", &["sched", "handle", "runtime", "driver"]),
     ("driver", &["sched", "fiber", "current", "net"]),
     ("current", &["sched", "runtime", "handle"]),
     ("net", &["sched", "driver"]),
@@ -97,8 +108,20 @@ pub(crate) const SEAMS: &[(&str, &[&str])] = &[
     ),
     (
         "switch_asm",
-        &["fiber/", "stack_pool.rs", "overflow.rs", "task/"],
+        &[
+            "fiber/",
+            "stack_pool.rs",
+            "overflow/",
+            "task/",
+            // Its signal handler asks where the stack that it interrupted ends; the walk of the copy ends there.
+            "stall/",
+        ],
     ),
+    // Walks of stacks, and the names of what was met there.
+    ("framehop", &["walk.rs"]),
+    ("backtrace", &["stall/"]),
+    // Signals, and what is loaded; else rustix.
+    ("libc", &["overflow/", "stall/", "walk.rs", "runtime.rs"]),
     // Behind `shim.rs`, and in the models.
     ("loom", &["shim.rs"]),
     ("crossbeam_deque", &["shim.rs"]),
