@@ -160,8 +160,9 @@ impl Builder {
     ///
     /// # Errors
     /// `InvalidInput` for a setting that cannot be (no workers, no blocking threads, an event
-    /// interval of 0, a stall warning after no time, a stack too small or too large), naming it. `Unsupported` for
-    /// [`kill_on_overflow`](Self::kill_on_overflow) in a program that the C library is linked to statically.
+    /// interval of 0, a stall warning after no time, a stack too small or too large), naming it. For
+    /// [`kill_on_overflow`](Self::kill_on_overflow): `Unsupported` in a program that the C library is linked to statically, and
+    /// `AlreadyExists` in one that called `switch_asm::trap::install`.
     /// Else what the operating system says to threads, epoll, signal handlers or memory.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what));

@@ -62,7 +62,7 @@ impl Runtime {
     }
 
     pub(crate) fn start(config: Config) -> io::Result<Runtime> {
-        overflow::install()?;
+        overflow::install(config.kill_on_overflow.is_some())?;
         let half = (config.max_blocking_threads / 2).max(1);
         let pool = BlockingPool::new(half)?;
         let workers = config.workers;

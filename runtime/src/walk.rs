@@ -5,6 +5,7 @@
 //! nothing and takes no lock, so a signal handler may make one. What is loaded is looked up before: that takes
 //! the loader's lock.
 
+use std::arch::asm;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,6 +29,36 @@ pub(crate) struct Scratch(CacheX86_64<MustNotAllocateDuringUnwind>);
 impl Scratch {
     pub(crate) fn new() -> Scratch {
         Scratch(CacheX86_64::new_in())
+    }
+}
+
+/// The word at an address. Not a read that AddressSanitizer sees: to it most of a foreign frame is poison.
+///
+/// # Safety
+/// It can be read.
+pub(crate) unsafe fn peek(address: usize) -> usize {
+    let word;
+    // SAFETY: by contract.
+    unsafe {
+        asm!("mov {}, [{}]", out(reg) word, in(reg) address, options(nostack, readonly, preserves_flags));
+    }
+    word
+}
+
+/// `into.len()` bytes from `address` on, as [`peek`].
+///
+/// # Safety
+/// They can be read.
+pub(crate) unsafe fn peek_all(address: usize, into: &mut [u8]) {
+    // SAFETY: by contract; the direction flag is clear at every call.
+    unsafe {
+        asm!(
+            "rep movsb",
+            inout("rsi") address => _,
+            inout("rdi") into.as_mut_ptr() => _,
+            inout("rcx") into.len() => _,
+            options(nostack, preserves_flags),
+        );
     }
 }
 

@@ -340,3 +340,36 @@ fn it_is_there_for_every_runtime() {
     });
     say("survived\n");
 }
+
+/// What a program does that has coroutines of its own.
+fn hook_of_the_program(fault: &mut switch_asm::trap::Fault<'_>) -> switch_asm::trap::Outcome {
+    if fault.overflow().is_some() {
+        say("hook of the program\n");
+    }
+    switch_asm::trap::Outcome::Pass
+}
+
+#[test]
+fn a_hook_of_the_program_decides() {
+    const TEST: &str = "a_hook_of_the_program_decides";
+    if role().is_none() {
+        let child = dies(TEST, "child", libc::SIGSEGV);
+        says(&child, &["hook of the program"]);
+        assert!(!said(&child).contains("sisal:"), "{}", said(&child));
+        return;
+    }
+    let _watchdog = watchdog(60);
+    // SAFETY: the hook makes a system call.
+    unsafe { switch_asm::trap::install(hook_of_the_program) }.unwrap();
+    // One that is to kill cannot do without ours.
+    // SAFETY: nothing runs on it.
+    let builder = unsafe { Runtime::builder().workers(1).kill_on_overflow() };
+    let error = builder.build().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+    assert!(error.to_string().contains("stack overflows"), "{error}");
+    runtime(1).run(|| {
+        say("ready\n");
+        down(0)
+    });
+    say("survived\n");
+}

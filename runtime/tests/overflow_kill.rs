@@ -209,6 +209,16 @@ fn nobody_joins_it() {
     record.unpark();
 }
 
+/// Frames that are larger than the guard, and so are probed on the way.
+#[inline(never)]
+fn down_wide(n: u64) -> u64 {
+    let frame = std::hint::black_box([n as u8; 10_000]);
+    match n {
+        u64::MAX => 0,
+        _ => std::hint::black_box(down_wide(n + 1)) + u64::from(frame[3]),
+    }
+}
+
 /// Allocates on every level, by the C library's own slow way.
 #[inline(never)]
 fn down_allocating(n: usize) -> usize {
@@ -377,6 +387,14 @@ fn where_that_must_not_be_the_process_ends() {
                 down(0)
             });
             assert!(closed.join().unwrap_err().is_overflow());
+            let wide = runtime.spawn(|| down_wide(0));
+            assert!(wide.join().unwrap_err().is_overflow());
+            // So large a closure has no room on its stack, and is dropped as what never ran.
+            let (large, dropped) = ([1_u8; 40 * 1024], Count::new());
+            let on_drop = dropped.on_drop();
+            let never = runtime.spawn(move || (large.len(), drop(on_drop)));
+            assert!(never.join().unwrap_err().is_overflow());
+            assert_eq!(dropped.get(), 1);
             return;
         }
     }

@@ -14,9 +14,11 @@ use crate::fiber;
 /// Installs the handler of the process, at the first call. What is no overflow of a fiber's goes to the handler that was
 /// there before.
 ///
+/// If the program has installed a hook of its own by `switch_asm::trap::install`, that one decides, unless ours is `needed`.
+///
 /// # Errors
-/// What the kernel says. `AlreadyExists`: the program has installed a hook of its own by `switch_asm::trap::install`.
-pub(crate) fn install() -> io::Result<()> {
+/// What the kernel says. `AlreadyExists`: ours is needed, and the program has its own.
+pub(crate) fn install(needed: bool) -> io::Result<()> {
     /// A process has one handler for a signal.
     static INSTALLED: OnceLock<Result<(), io::ErrorKind>> = OnceLock::new();
     let result = INSTALLED.get_or_init(|| {
@@ -24,10 +26,14 @@ pub(crate) fn install() -> io::Result<()> {
         // the registers of `fiber::leaving`. As for others who change these handlers meanwhile: nobody can know.
         unsafe { trap::install(on_fault) }.map_err(|error| error.kind())
     });
-    result.map_err(|kind| {
-        let what = "the handler for stack overflows could not be installed";
-        io::Error::new(kind, format!("{what}: {kind}"))
-    })
+    match *result {
+        Ok(()) => Ok(()),
+        Err(io::ErrorKind::AlreadyExists) if !needed => Ok(()),
+        Err(kind) => {
+            let what = "the handler for stack overflows could not be installed";
+            Err(io::Error::new(kind, format!("{what}: {kind}")))
+        }
+    }
 }
 
 /// A fault on a thread of the process, most likely not ours.

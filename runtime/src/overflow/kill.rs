@@ -23,7 +23,7 @@ use switch_asm::trap::{Extent, Fault};
 
 use super::handler::lowest;
 use crate::fiber::Header;
-use crate::walk::{Modules, Registers, Scratch};
+use crate::walk::{Modules, Registers, Scratch, peek};
 
 unsafe extern "C" {
     #[link_name = "__start_sisal_keep"]
@@ -134,9 +134,7 @@ impl Killer {
             // The innermost words may be in the guard.
             let inside = (lowest..=extent.base.get() - size_of::<usize>()).contains(&address);
             // SAFETY: memory of the stack that this thread was interrupted on.
-            inside.then(|| unsafe {
-                std::ptr::with_exposed_provenance::<usize>(address).read_unaligned()
-            })
+            inside.then(|| unsafe { peek(address) })
         };
         let each = |address: usize| {
             if !at_base.get() {

@@ -15,7 +15,7 @@ use switch_asm::trap::{self, Verdict};
 use super::probe::Answer;
 use crate::current::{self, Context};
 use crate::fiber::FiberRef;
-use crate::walk::Registers;
+use crate::walk::{Registers, peek_all};
 
 const SIGNAL: libc::c_int = libc::SIGURG;
 
@@ -135,15 +135,9 @@ fn copy_stack(into: &mut Answer) {
         Verdict::Guard(_) | Verdict::Foreign => 0,
     };
     into.copied = into.base.saturating_sub(sp).min(into.stack.len());
-    // SAFETY: this thread's own stack, which does not change meanwhile, from its stack pointer towards its base; and a buffer
-    // that is as long.
-    unsafe {
-        ptr::copy_nonoverlapping(
-            ptr::with_exposed_provenance(sp),
-            into.stack.as_mut_ptr(),
-            into.copied,
-        );
-    }
+    let copy = &mut into.stack[..into.copied];
+    // SAFETY: this thread's own stack, from its stack pointer towards its base.
+    unsafe { peek_all(sp, copy) };
 }
 
 /// # Safety
