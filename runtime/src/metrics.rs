@@ -49,6 +49,8 @@ pub struct WorkerMetrics {
     pub switches: u64,
     /// Turns that ended in sleep: nothing to run, and the worker waited in its reactor.
     pub sleeps: u64,
+    /// Sleeps with a timer, because there were fresh fibers that workers with fewer bound ones should start.
+    pub watches: u64,
     /// Sleeps that another thread ended, because it had work for this worker. The others were ended by
     /// I/O or a timer.
     pub woken: u64,
@@ -98,6 +100,7 @@ impl Metrics {
                 turns,
                 switches,
                 sleeps,
+                watches,
                 woken,
                 wakes,
                 searches,
@@ -114,6 +117,7 @@ impl Metrics {
             total.turns += turns;
             total.switches += switches;
             total.sleeps += sleeps;
+            total.watches += watches;
             total.woken += woken;
             total.wakes += wakes;
             total.searches += searches;

@@ -322,7 +322,6 @@ fn shares(threads: &[ThreadId]) -> [usize; 2] {
 }
 
 #[test]
-#[ignore = "not yet: thieves take without a look at how many bound fibers they have"]
 fn long_lived_fibers_of_an_acceptor_spread() {
     const CONNECTIONS: usize = 200;
     let _watchdog = watchdog(120);
@@ -367,7 +366,6 @@ fn long_lived_fibers_of_an_acceptor_spread() {
 
 /// The same without a reactor: each child parks before the next is spawned.
 #[test]
-#[ignore = "not yet: thieves take without a look at how many bound fibers they have"]
 fn long_lived_fibers_of_one_spawner_spread() {
     const FIBERS: usize = 400;
     let _watchdog = watchdog(120);

@@ -4,13 +4,15 @@
 //! budget and drives timers and I/O between polls, so a turn that ends often enough keeps both
 //! going, and a worker needs no second thread.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
+use tokio::time::{Instant, sleep};
 
 /// What the scheduler wants after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(crate) enum Turn {
     Again,
     /// Nothing to run: wait for an event or a wake.
     Sleep,
+    /// The same, but for so long at the most.
+    SleepFor(Duration),
     /// The worker is over.
     Exit,
 }
@@ -47,21 +51,33 @@ impl Driver {
 
     /// Calls `turn` until it says `Exit`. Its argument wakes this worker from its sleep.
     pub(crate) fn drive(&self, mut turn: impl FnMut(&Waker) -> Turn) {
-        self.runtime.block_on(poll_fn(|cx| {
-            let entered = self.foreign.as_ref().map(Handle::enter);
-            let turn = turn(cx.waker());
-            // A fiber that holds such a guard of its own across a wait breaks the order in which
-            // tokio wants them dropped: its panic must not end the worker.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
-            match turn {
-                Turn::Again => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
+        self.runtime.block_on(async {
+            let mut alarm = pin!(sleep(Duration::ZERO));
+            poll_fn(|cx| {
+                let entered = self.foreign.as_ref().map(Handle::enter);
+                let turn = turn(cx.waker());
+                // A fiber that holds such a guard of its own across a wait breaks the order in which
+                // tokio wants them dropped: its panic must not end the worker.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
+                match turn {
+                    Turn::Again => {
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    Turn::Sleep => Poll::Pending,
+                    Turn::SleepFor(time) => {
+                        alarm.as_mut().reset(Instant::now() + time);
+                        // It leaves the waker there, and tokio polls again when it is time.
+                        if alarm.as_mut().poll(cx).is_ready() {
+                            cx.waker().wake_by_ref();
+                        }
+                        Poll::Pending
+                    }
+                    Turn::Exit => Poll::Ready(()),
                 }
-                Turn::Sleep => Poll::Pending,
-                Turn::Exit => Poll::Ready(()),
-            }
-        }));
+            })
+            .await
+        });
     }
 
     /// Drops the async tasks that are left, and waits at most `timeout` for blocking closures of

@@ -69,8 +69,11 @@ fn start_made(
                 break;
             }
             task(&worker);
-            if turn == Turn::Sleep {
-                bell.wait();
+            match turn {
+                Turn::Sleep => bell.wait(),
+                // Its timer may be first.
+                Turn::SleepFor(_) => thread::yield_now(),
+                _ => {}
             }
         }
         assert!(worker.queues.is_empty(), "an exit leaves a fiber behind");

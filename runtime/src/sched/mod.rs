@@ -2,6 +2,7 @@
 
 mod idle;
 mod inbox;
+mod placement;
 mod queues;
 mod shared;
 mod shutdown;

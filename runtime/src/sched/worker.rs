@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::task::Waker;
 
+use super::placement::{Holding, LEAST_BAR, bar};
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
 use super::stats::add;
@@ -20,6 +21,9 @@ use crate::stack_pool::StackPool;
 #[cfg(all(test, sisal_loom))]
 #[path = "loom_worker.rs"]
 mod loom_worker;
+
+/// Fibers stolen at once: half of a deque can be thousands, and each is moved by itself.
+const MOST_STOLEN: usize = 32;
 
 pub(super) struct Worker {
     pub(super) index: usize,
@@ -38,6 +42,10 @@ pub(super) struct Worker {
     first_turn: Cell<bool>,
     /// The sleep that was announced has not been ended by this worker yet.
     slept: Cell<bool>,
+    /// It holds back from something fresh.
+    holding: Cell<Option<Holding>>,
+    /// The load up to which it starts fresh fibers, as far as it knows in this turn.
+    bar: Cell<u64>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
 }
@@ -112,6 +120,8 @@ impl Worker {
             searching: Cell::new(false),
             first_turn: Cell::new(true),
             slept: Cell::new(false),
+            holding: Cell::new(None),
+            bar: Cell::new(LEAST_BAR),
             draining: Cell::new(false),
             shared,
         }
@@ -125,6 +135,7 @@ impl Worker {
     fn turn(&self, reactor: &Waker) -> Turn {
         self.in_turn.set(true);
         self.turn_asked.set(false);
+        self.bar.set(LEAST_BAR);
         self.wake_up(reactor);
         let stats = &self.remote().stats;
         add(&stats.turns, 1);
@@ -159,8 +170,8 @@ impl Worker {
                 break Turn::Exit;
             }
             let Some(pick) = self.find() else {
-                if self.fall_asleep() {
-                    break Turn::Sleep;
+                if let Some(sleep) = self.fall_asleep() {
+                    break sleep;
                 }
                 continue;
             };
@@ -184,7 +195,10 @@ impl Worker {
 
     #[inline]
     fn find(&self) -> Option<Pick> {
-        let pick = self.queues.pick(&self.shared, self.index);
+        let (shared, index) = (&self.shared, self.index);
+        let pick = self
+            .queues
+            .pick(shared, index, || self.may_start(), || self.is_impatient());
         if pick.is_some() || self.shared.workers.len() == 1 {
             if self.searching.get() {
                 self.stop_searching();
@@ -203,11 +217,68 @@ impl Worker {
             }
             self.searching.set(true);
         }
-        let pick = self.queues.steal(&self.shared, self.index);
+        let pick = if self.may_start() {
+            self.holding.set(None);
+            // One more than the bar: at the bar it still starts one.
+            let room = self.bar.get().saturating_add(1) - self.load();
+            let most = usize::try_from(room).map_or(MOST_STOLEN, |room| room.min(MOST_STOLEN));
+            self.queues.steal(&self.shared, self.index, most)
+        } else if self.is_impatient() {
+            self.queues.take_fresh(&self.shared, self.index)
+        } else {
+            None
+        };
         if pick.is_some() {
             self.stop_searching();
         }
         pick
+    }
+
+    /// Whether this worker starts fresh fibers, or holds back.
+    #[inline]
+    pub(super) fn may_start(&self) -> bool {
+        let load = self.load();
+        load <= self.bar.get() || self.may_start_now(load)
+    }
+
+    #[cold]
+    fn may_start_now(&self, load: u64) -> bool {
+        self.bar.set(bar(self.shared.least_loaded().1));
+        let may_start = load <= self.bar.get();
+        if may_start {
+            self.holding.set(None);
+        }
+        may_start
+    }
+
+    /// This worker holds back. Whether it takes a fresh fiber all the same, since nobody else does.
+    #[cold]
+    fn is_impatient(&self) -> bool {
+        let (shared, load) = (&self.shared, self.load());
+        let holding = self.holding.get();
+        if !shared.has_fresh() {
+            self.holding
+                .set(holding.filter(|holding| holding.goes_on(shared, load)));
+            return false;
+        }
+        let mut holding = holding.unwrap_or_else(|| Holding::begin(shared, load));
+        let impatient = holding.look(load);
+        self.holding.set(Some(holding));
+        if !impatient && !self.searching.get() {
+            // Whoever should start it may sleep.
+            shared.wake_searcher();
+        }
+        impatient
+    }
+
+    /// Bound fibers, where that is to decide who starts another. At the end of a runtime everybody starts
+    /// everything.
+    #[inline]
+    fn load(&self) -> u64 {
+        match self.draining.get() {
+            true => 0,
+            false => self.remote().load(),
+        }
     }
 
     /// This worker has work. The last searcher sends another in its place, for work that was
@@ -216,27 +287,37 @@ impl Worker {
     fn stop_searching(&self) {
         self.searching.set(false);
         let shared = &self.shared;
-        if shared.idle.end_search() && (shared.has_stealable() || !shared.injector.is_empty()) {
+        if shared.idle.end_search() && shared.has_fresh() {
             self.shared.wake_searcher();
         }
     }
 
-    /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
-    fn fall_asleep(&self) -> bool {
+    /// Nothing to run. `Some`: the sleep has begun, and whoever brings work ends it.
+    fn fall_asleep(&self) -> Option<Turn> {
         let (shared, remote) = (&*self.shared, self.remote());
         let last_searcher = self.searching.replace(false) && shared.idle.end_search();
-        shared.idle.announce(&remote.sleep);
+        let may_start = self.may_start();
+        let holding = self.holding.get();
+        let holding = holding.filter(|_| !may_start && shared.has_fresh());
+        shared.idle.announce(&remote.sleep, holding.is_some());
         let work = !remote.inbox.is_empty()
-            || !self.queues.is_empty()
-            || !shared.injector.is_empty()
-            // A searcher takes it, or looks again when it gives up. (And may this one search?)
-            || (shared.has_stealable() && !shared.idle.has_searchers())
+            || self.queues.has_started()
+            || (may_start && (!shared.injector.is_empty() || self.queues.has_fresh()))
+            // A searcher takes it, or looks again when it gives up. (And may this one search?) What this
+            // one holds back from, it watches.
+            || (holding.is_none() && shared.has_fresh() && !shared.idle.has_searchers())
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
             add(&remote.stats.sleeps, 1);
             self.slept.set(true);
-            return true;
+            let Some(holding) = holding else {
+                return Some(Turn::Sleep);
+            };
+            add(&remote.stats.watches, 1);
+            // Whoever should start it may sleep.
+            shared.wake_searcher();
+            return Some(Turn::SleepFor(holding.time_left()));
         }
         // If somebody else ended it, they wake the reactor: one turn too many, no harm.
         self.searching
@@ -245,7 +326,7 @@ impl Worker {
             // Whoever pushed that work relied on this searcher, who may now be busy with part of it.
             shared.wake_searcher();
         }
-        false
+        None
     }
 
     #[inline]
