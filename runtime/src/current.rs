@@ -20,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) fiber: Cell<Option<FiberPtr>>,
     /// A cancelled fiber could not unwind because this thread was panicking.
     pub(crate) cancel_deferred: Cell<bool>,
+    /// Fibers of this worker that are parked until others have ended.
+    pub(crate) awaiting_ends: Cell<usize>,
     /// Memory for records.
     pub(crate) blocks: Blocks,
     /// Where this worker's timers and sockets register.
@@ -113,6 +115,16 @@ pub(crate) fn defer_cancel() {
     // SAFETY: as in `state`.
     if let Some(context) = unsafe { CURRENT.get().as_ref() } {
         context.cancel_deferred.set(true);
+    }
+}
+
+/// Adds to `Context::awaiting_ends`.
+#[inline(never)]
+pub(crate) fn awaits_end(change: isize) {
+    // SAFETY: as in `state`.
+    if let Some(context) = unsafe { CURRENT.get().as_ref() } {
+        let count = &context.awaiting_ends;
+        count.set(count.get().wrapping_add_signed(change));
     }
 }
 

@@ -52,7 +52,7 @@ impl Waiting {
             // The caller may have called user's code since it asked.
             Waiting::Fiber(running) => running.still().shielded(|| {
                 while !condition() {
-                    running.park();
+                    running.park_for_end();
                 }
             }),
             Waiting::Thread(parker) => {

@@ -334,6 +334,7 @@ fn loom_worker_task_spawns_elsewhere() {
         let spawner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {
             if let Some(fiber) = left.lock().unwrap().take() {
                 worker.remote().bound.store(100, Ordering::Relaxed);
+                worker.remote().load.store(100, Ordering::Relaxed);
                 worker.shared.spawn_on(worker, fiber);
             }
         });

@@ -1,15 +1,16 @@
 //! Where a fresh fiber starts. It stays there (S1), so this decides how loads spread.
 //!
-//! A worker that has more than its share of bound fibers *holds back* from fresh ones: another should start
-//! them. The rule, and why no fiber waits for ever: README.md of this folder, "Placement".
+//! A worker's *load* is its bound fibers without those that are parked until another fiber or a closure of the
+//! pool has ended: they do nothing before that one did. A worker that has more than its share *holds back* from
+//! fresh fibers: another should start them. The rule, and why no fiber waits for ever: README.md of this folder, "Placement".
 
 use std::time::{Duration, Instant};
 
 use super::shared::{Remote, Shared};
 use crate::shim::Ordering;
 
-/// So many bound fibers more than another, and an eighth of the other's, a worker may have and still
-/// start a fresh one. Where the numbers come from: README.md, "Numbers".
+/// So much more load than another, and an eighth of the other's, a worker may have and still start a
+/// fresh fiber. Where the numbers come from: README.md, "Numbers".
 const MARGIN: u64 = 4;
 const MARGIN_PART: u64 = 8;
 
@@ -29,9 +30,9 @@ pub(super) const fn bar(load: u64) -> u64 {
 }
 
 impl Remote {
-    /// Bound fibers. A hint.
+    /// Its load. A hint.
     pub(super) fn load(&self) -> u64 {
-        self.bound.load(Ordering::Relaxed)
+        self.load.load(Ordering::Relaxed)
     }
 }
 

@@ -51,8 +51,10 @@ pub(crate) struct Shared {
 #[repr(C)]
 pub(super) struct Remote {
     pub(super) count: Count,
-    /// Bound fibers. Written by the worker only, and a hint to the others.
+    /// Bound fibers. Written by the worker only.
     pub(super) bound: Figure,
+    /// Those of them that wait for no other's end: see `placement.rs`. Written by the worker only.
+    pub(super) load: Figure,
     pub(super) stats: Stats,
     pub(super) inbox: CachePadded<Inbox>,
     pub(super) sleep: SleepFlag,
@@ -96,6 +98,7 @@ impl Shared {
                 CachePadded::new(Remote {
                     count: Count::new(),
                     bound: Figure::new(0),
+                    load: Figure::new(0),
                     stats: Stats::default(),
                     inbox: CachePadded::new(Inbox::new()),
                     sleep: SleepFlag::new(),

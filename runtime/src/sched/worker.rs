@@ -107,6 +107,7 @@ impl Worker {
             context: Context {
                 fiber: Cell::new(None),
                 cancel_deferred: Cell::new(false),
+                awaiting_ends: Cell::new(0),
                 blocks: Blocks::new(),
                 reactor,
                 runtime: Arc::as_ptr(&shared).cast(),
@@ -271,14 +272,24 @@ impl Worker {
         impatient
     }
 
-    /// Bound fibers, where that is to decide who starts another. At the end of a runtime everybody starts
+    /// The load that decides whether this worker starts another. At the end of a runtime everybody starts
     /// everything.
     #[inline]
     fn load(&self) -> u64 {
+        let bound = self.remote().bound.load(Ordering::Relaxed);
         match self.draining.get() {
             true => 0,
-            false => self.remote().load(),
+            false => bound.saturating_sub(self.context.awaiting_ends.get() as u64),
         }
+    }
+
+    /// Tells the others.
+    #[inline]
+    fn publish_load(&self, bound: usize) {
+        let remote = self.remote();
+        remote.bound.store(bound as u64, Ordering::Relaxed);
+        let load = bound.saturating_sub(self.context.awaiting_ends.get());
+        remote.load.store(load as u64, Ordering::Relaxed);
     }
 
     /// This worker has work. The last searcher sends another in its place, for work that was
@@ -295,6 +306,7 @@ impl Worker {
     /// Nothing to run. `Some`: the sleep has begun, and whoever brings work ends it.
     fn fall_asleep(&self) -> Option<Turn> {
         let (shared, remote) = (&*self.shared, self.remote());
+        self.publish_load(self.bound.borrow().len());
         let last_searcher = self.searching.replace(false) && shared.idle.end_search();
         let may_start = self.may_start();
         let holding = self.holding.get();
@@ -387,9 +399,7 @@ impl Worker {
         let mut bound = self.bound.borrow_mut();
         header.bound_at.set(bound.len());
         bound.push(fiber);
-        self.remote()
-            .bound
-            .store(bound.len() as u64, Ordering::Relaxed);
+        self.publish_load(bound.len());
         drop(bound);
         header.begin();
         // SAFETY: on this worker's stack; bound just now.
@@ -411,9 +421,7 @@ impl Worker {
             // SAFETY: bound fibers are live.
             unsafe { moved.header() }.bound_at.set(at);
         }
-        self.remote()
-            .bound
-            .store(bound.len() as u64, Ordering::Relaxed);
+        self.publish_load(bound.len());
         drop(bound);
         drop(ended);
         bump(&self.remote().count.ended);
