@@ -11,8 +11,8 @@ use super::stats::add;
 use crate::fiber::FiberPtr;
 use crate::shim::deque::{Steal, Worker as Deque};
 
-/// After so many picks the inbox, the injector and the old end of `fresh` come first. A prime, so
-/// that it does not beat with loops of the user's; the same as tokio's queue interval.
+/// After so many picks the inbox comes first, and the injector or the old end of `fresh`. A prime, so
+/// that it does not beat with loops of the user's; more in README.md, "Numbers".
 const FAIRNESS_INTERVAL: u32 = 61;
 
 /// So many times in a row `next` goes before `ready`: two fibers that wake each other must not
@@ -113,9 +113,14 @@ impl Queues {
 
     #[cold]
     fn pick_for_fairness(&self, shared: &Shared, index: usize) -> Option<Pick> {
-        inject(shared, index)
-            .or_else(|| steal(|| shared.workers[index].stealer.steal()))
-            .map(Pick::Fresh)
+        let injected = || inject(shared, index);
+        let oldest = || steal(|| shared.workers[index].stealer.steal());
+        // By turns: neither shuts out the other by never being empty.
+        let fiber = match self.picks.get().is_multiple_of(2 * FAIRNESS_INTERVAL) {
+            true => injected().or_else(oldest),
+            false => oldest().or_else(injected),
+        };
+        fiber.map(Pick::Fresh)
     }
 
     /// Moves what others sent into the queues where it belongs.
