@@ -43,6 +43,8 @@ pub struct WorkerMetrics {
     pub ready: u64,
     /// Fibers that wait here for their first run, and that others may take.
     pub fresh: u64,
+    /// The worker sleeps, and nobody has called it yet. Of a total: all do.
+    pub asleep: bool,
     /// Turns: how often the worker ran fibers until none was left or timers and I/O were due.
     pub turns: u64,
     /// Switches to fibers in turns that are over.
@@ -87,6 +89,7 @@ impl Metrics {
             spawned: self.outside.spawned,
             ended: self.outside.ended,
             wakes: self.outside.wakes,
+            asleep: true,
             ..WorkerMetrics::default()
         };
         for worker in &self.workers {
@@ -97,6 +100,7 @@ impl Metrics {
                 bound,
                 ready,
                 fresh,
+                asleep,
                 turns,
                 switches,
                 sleeps,
@@ -114,6 +118,7 @@ impl Metrics {
             total.bound += bound;
             total.ready += ready;
             total.fresh += fresh;
+            total.asleep &= asleep;
             total.turns += turns;
             total.switches += switches;
             total.sleeps += sleeps;

@@ -53,13 +53,6 @@ impl Shared {
     pub(super) fn has_stealable(&self) -> bool {
         self.workers.iter().any(|worker| !worker.stealer.is_empty())
     }
-
-    /// How often the workers went to sleep for which one with `load` holds back.
-    fn sleeps_of_others(&self, load: u64) -> u64 {
-        let others = self.workers.iter().filter(|other| bar(other.load()) < load);
-        let sleeps = others.map(|other| other.stats.sleeps.load(Ordering::Relaxed));
-        sleeps.sum()
-    }
 }
 
 /// A worker that holds back: since when, and how much it takes all the same.
@@ -70,18 +63,26 @@ pub(super) struct Holding {
     load: u64,
     /// It may have so many more than that.
     allowance: u64,
-    /// How often the others had gone to sleep.
+    /// The worker with the least load, and how often that one had found nothing to do.
+    other: usize,
     sleeps: u64,
 }
 
 impl Holding {
     pub(super) fn begin(shared: &Shared, load: u64) -> Holding {
+        let (other, _) = shared.least_loaded();
         Holding {
             since: Instant::now(),
             load,
             allowance: 0,
-            sleeps: shared.sleeps_of_others(load),
+            other,
+            sleeps: shared.workers[other].stats.idle_sleeps(),
         }
+    }
+
+    /// Whether the other has not been idle since this began. If it has, it will take what came later.
+    pub(super) fn stands(&self, shared: &Shared) -> bool {
+        self.sleeps == shared.workers[self.other].stats.idle_sleeps()
     }
 
     /// There is something fresh. True: the worker takes one.
@@ -94,10 +95,10 @@ impl Holding {
         load < self.load.saturating_add(self.allowance)
     }
 
-    /// There is nothing fresh. The others had no time to sleep, so that what comes may wait as what came:
-    /// the allowance stays.
-    pub(super) fn goes_on(&self, shared: &Shared, load: u64) -> bool {
-        self.allowance > 0 && self.sleeps == shared.sleeps_of_others(load)
+    /// There is nothing fresh now. If others did not take what was, they may not take what comes: the
+    /// allowance stays.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.allowance > 0
     }
 
     /// How long until the allowance grows.

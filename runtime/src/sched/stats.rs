@@ -1,4 +1,4 @@
-//! What a worker counts, for [`Metrics`]. Nothing here is acted on.
+//! What a worker counts, for [`Metrics`]. Nothing here is acted on but as a hint.
 //!
 //! Each worker writes its own figures, in a cache line that nobody else writes, with a load and a store:
 //! no read-modify-write. What happens once for each fiber is added up by the turn and written when it ends.
@@ -24,6 +24,14 @@ pub(super) struct Stats {
     pub(super) ready: Figure,
 }
 
+impl Stats {
+    /// How often the worker went to sleep because there was nothing to do for anybody. A hint.
+    pub(super) fn idle_sleeps(&self) -> u64 {
+        let watches = self.watches.load(Ordering::Relaxed);
+        self.sleeps.load(Ordering::Relaxed).wrapping_sub(watches)
+    }
+}
+
 /// Adds to a figure that only the caller's thread writes.
 #[inline]
 pub(super) fn add(figure: &Figure, n: u64) {
@@ -46,6 +54,7 @@ impl Shared {
                 bound: w.bound.load(Ordering::Relaxed),
                 ready: get(&stats.ready),
                 fresh: w.stealer.len() as u64,
+                asleep: self.idle.is_asleep(&w.sleep),
                 turns: get(&stats.turns),
                 switches: get(&stats.switches),
                 sleeps: get(&stats.sleeps),

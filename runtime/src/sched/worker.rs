@@ -256,10 +256,10 @@ impl Worker {
     #[cold]
     fn is_impatient(&self) -> bool {
         let (shared, load) = (&self.shared, self.load());
-        let holding = self.holding.get();
+        let holding = self.holding.get().filter(|holding| holding.stands(shared));
         if !shared.has_fresh() {
             self.holding
-                .set(holding.filter(|holding| holding.goes_on(shared, load)));
+                .set(holding.filter(|holding| holding.is_lasting()));
             return false;
         }
         let mut holding = holding.unwrap_or_else(|| Holding::begin(shared, load));
