@@ -107,7 +107,7 @@ impl Holding {
     }
 }
 
-/// In a model every look comes after the patience.
+/// In a model the patience is over at the second look.
 fn is_over(since: Instant) -> bool {
     cfg!(sisal_loom) || since.elapsed() >= PATIENCE
 }

@@ -22,6 +22,10 @@ use crate::stack_pool::StackPool;
 #[path = "loom_worker.rs"]
 mod loom_worker;
 
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_placement.rs"]
+mod loom_placement;
+
 /// Fibers stolen at once: half of a deque can be thousands, and each is moved by itself.
 const MOST_STOLEN: usize = 32;
 
@@ -262,8 +266,14 @@ impl Worker {
                 .set(holding.filter(|holding| holding.is_lasting()));
             return false;
         }
-        let mut holding = holding.unwrap_or_else(|| Holding::begin(shared, load));
-        let impatient = holding.look(load);
+        let mut impatient = false;
+        let holding = match holding {
+            None => Holding::begin(shared, load),
+            Some(mut holding) => {
+                impatient = holding.look(load);
+                holding
+            }
+        };
         self.holding.set(Some(holding));
         if !impatient && !self.searching.get() {
             // Whoever should start it may sleep.
@@ -285,11 +295,11 @@ impl Worker {
 
     /// Tells the others.
     #[inline]
-    fn publish_load(&self, bound: usize) {
+    fn publish_load(&self, bound: u64) {
         let remote = self.remote();
-        remote.bound.store(bound as u64, Ordering::Relaxed);
-        let load = bound.saturating_sub(self.context.awaiting_ends.get());
-        remote.load.store(load as u64, Ordering::Relaxed);
+        remote.bound.store(bound, Ordering::Relaxed);
+        let load = bound.saturating_sub(self.context.awaiting_ends.get() as u64);
+        remote.load.store(load, Ordering::Relaxed);
     }
 
     /// This worker has work. The last searcher sends another in its place, for work that was
@@ -306,7 +316,7 @@ impl Worker {
     /// Nothing to run. `Some`: the sleep has begun, and whoever brings work ends it.
     fn fall_asleep(&self) -> Option<Turn> {
         let (shared, remote) = (&*self.shared, self.remote());
-        self.publish_load(self.bound.borrow().len());
+        self.publish_load(remote.bound.load(Ordering::Relaxed));
         let last_searcher = self.searching.replace(false) && shared.idle.end_search();
         let may_start = self.may_start();
         let holding = self.holding.get();
@@ -399,7 +409,7 @@ impl Worker {
         let mut bound = self.bound.borrow_mut();
         header.bound_at.set(bound.len());
         bound.push(fiber);
-        self.publish_load(bound.len());
+        self.publish_load(bound.len() as u64);
         drop(bound);
         header.begin();
         // SAFETY: on this worker's stack; bound just now.
@@ -421,7 +431,7 @@ impl Worker {
             // SAFETY: bound fibers are live.
             unsafe { moved.header() }.bound_at.set(at);
         }
-        self.publish_load(bound.len());
+        self.publish_load(bound.len() as u64);
         drop(bound);
         drop(ended);
         bump(&self.remote().count.ended);
