@@ -175,3 +175,6 @@ impl Idle {
         last
     }
 }
+
+#[cfg(all(test, not(sisal_loom)))]
+mod tests;

@@ -111,3 +111,6 @@ impl Holding {
 fn is_over(since: Instant) -> bool {
     cfg!(sisal_loom) || since.elapsed() >= PATIENCE
 }
+
+#[cfg(all(test, not(sisal_loom)))]
+mod tests;

@@ -149,6 +149,7 @@ impl Worker {
         stats
             .ready
             .store(self.queues.ready_len(), Ordering::Relaxed);
+        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
         turn
     }
 
@@ -248,6 +249,8 @@ impl Worker {
 
     #[cold]
     fn may_start_now(&self, load: u64) -> bool {
+        // So that it does not hold back from itself.
+        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
         self.bar.set(bar(self.shared.least_loaded().1));
         let may_start = load <= self.bar.get();
         if may_start {
