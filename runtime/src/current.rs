@@ -25,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) unwinding: Unwinding,
     /// A fiber could not unwind because it ran beside one of those.
     pub(crate) cancel_deferred: Cell<bool>,
+    /// Fibers of this worker that are parked until others have ended.
+    pub(crate) awaiting_ends: Cell<usize>,
     /// Memory for records.
     pub(crate) blocks: Blocks,
     /// There if an overflow may end just its fiber.
@@ -152,6 +154,16 @@ pub(crate) fn left_unwinding(running: Running) -> bool {
     // SAFETY: as in `state`.
     let context = unsafe { CURRENT.get().as_ref() };
     context.is_none_or(|context| context.unwinding.has_marked(running.header()))
+}
+
+/// Adds to `Context::awaiting_ends`.
+#[inline(never)]
+pub(crate) fn awaits_end(change: isize) {
+    // SAFETY: as in `state`.
+    if let Some(context) = unsafe { CURRENT.get().as_ref() } {
+        let count = &context.awaiting_ends;
+        count.set(count.get().wrapping_add_signed(change));
+    }
 }
 
 /// A fiber that was asked to unwinds here, unless that is held off.

@@ -3,6 +3,7 @@
 mod census;
 mod idle;
 mod inbox;
+mod placement;
 mod queues;
 mod shared;
 mod shutdown;

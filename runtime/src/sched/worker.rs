@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::placement::{Holding, LEAST_BAR, bar};
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
 use super::start::Starting;
@@ -23,6 +24,13 @@ use crate::stack_pool::StackPool;
 #[path = "loom_worker.rs"]
 mod loom_worker;
 
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_placement.rs"]
+mod loom_placement;
+
+/// Fibers stolen at once: half of a deque can be thousands, and each is moved by itself.
+const MOST_STOLEN: usize = 32;
+
 pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
@@ -41,6 +49,10 @@ pub(super) struct Worker {
     first_turn: Cell<bool>,
     /// The sleep that was announced has not been ended by this worker yet.
     slept: Cell<bool>,
+    /// It holds back from something fresh.
+    holding: Cell<Option<Holding>>,
+    /// The load up to which it starts fresh fibers, as far as it knows in this turn.
+    bar: Cell<u64>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
     /// A fiber was ended without being unwound: this thread never ends (S7).
@@ -104,6 +116,7 @@ impl Worker {
                 fiber: Cell::new(None),
                 unwinding: Unwinding::new(),
                 cancel_deferred: Cell::new(false),
+                awaiting_ends: Cell::new(0),
                 blocks: Blocks::new(),
                 killer: shared.config.kill_on_overflow.clone().map(Killer::new),
                 probe: Arc::clone(&shared.workers[index].probe),
@@ -120,6 +133,8 @@ impl Worker {
             searching: Cell::new(false),
             first_turn: Cell::new(true),
             slept: Cell::new(false),
+            holding: Cell::new(None),
+            bar: Cell::new(LEAST_BAR),
             draining: Cell::new(false),
             has_retired: Cell::new(false),
             watched: shared.config.stall_warning.is_some(),
@@ -135,6 +150,7 @@ impl Worker {
     fn turn(&self, reactor: &Waker) -> Turn {
         self.in_turn.set(true);
         self.turn_asked.set(false);
+        self.bar.set(LEAST_BAR);
         self.wake_up(reactor);
         let stats = &self.remote().stats;
         add(&stats.turns, 1);
@@ -143,6 +159,7 @@ impl Worker {
         stats
             .ready
             .store(self.queues.ready_len(), Ordering::Relaxed);
+        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
         turn
     }
 
@@ -172,8 +189,8 @@ impl Worker {
                 if self.tidy() {
                     break Turn::Again;
                 }
-                if self.fall_asleep() {
-                    break Turn::Sleep;
+                if let Some(sleep) = self.fall_asleep() {
+                    break sleep;
                 }
                 continue;
             };
@@ -197,7 +214,10 @@ impl Worker {
 
     #[inline]
     fn find(&self) -> Option<Pick> {
-        let pick = self.queues.pick(&self.shared, self.index);
+        let (shared, index) = (&self.shared, self.index);
+        let pick = self
+            .queues
+            .pick(shared, index, || self.may_start(), || self.is_impatient());
         if pick.is_some() || self.shared.workers.len() == 1 {
             if self.searching.get() {
                 self.stop_searching();
@@ -216,11 +236,86 @@ impl Worker {
             }
             self.searching.set(true);
         }
-        let pick = self.queues.steal(&self.shared, self.index);
+        let pick = if self.may_start() {
+            self.holding.set(None);
+            // One more than the bar: at the bar it still starts one.
+            let room = self.bar.get().saturating_add(1) - self.load();
+            let most = usize::try_from(room).map_or(MOST_STOLEN, |room| room.min(MOST_STOLEN));
+            self.queues.steal(&self.shared, self.index, most)
+        } else if self.is_impatient() {
+            self.queues.take_fresh(&self.shared, self.index)
+        } else {
+            None
+        };
         if pick.is_some() {
             self.stop_searching();
         }
         pick
+    }
+
+    /// Whether this worker starts fresh fibers, or holds back.
+    #[inline]
+    pub(super) fn may_start(&self) -> bool {
+        let load = self.load();
+        load <= self.bar.get() || self.may_start_now(load)
+    }
+
+    #[cold]
+    fn may_start_now(&self, load: u64) -> bool {
+        // So that it does not hold back from itself.
+        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
+        self.bar.set(bar(self.shared.least_loaded().1));
+        let may_start = load <= self.bar.get();
+        if may_start {
+            self.holding.set(None);
+        }
+        may_start
+    }
+
+    /// This worker holds back. Whether it takes a fresh fiber all the same, since nobody else does.
+    #[cold]
+    fn is_impatient(&self) -> bool {
+        let (shared, load) = (&self.shared, self.load());
+        let holding = self.holding.get().filter(|holding| holding.stands(shared));
+        if !shared.has_fresh() {
+            self.holding
+                .set(holding.filter(|holding| holding.is_lasting()));
+            return false;
+        }
+        let mut impatient = false;
+        let holding = match holding {
+            None => Holding::begin(shared, load),
+            Some(mut holding) => {
+                impatient = holding.look(load);
+                holding
+            }
+        };
+        self.holding.set(Some(holding));
+        if !impatient && !self.searching.get() {
+            // Whoever should start it may sleep.
+            shared.wake_searcher();
+        }
+        impatient
+    }
+
+    /// The load that decides whether this worker starts another. At the end of a runtime everybody starts
+    /// everything.
+    #[inline]
+    fn load(&self) -> u64 {
+        let bound = self.remote().bound.load(Ordering::Relaxed);
+        match self.draining.get() {
+            true => 0,
+            false => bound.saturating_sub(self.context.awaiting_ends.get() as u64),
+        }
+    }
+
+    /// Tells the others.
+    #[inline]
+    fn publish_load(&self, bound: u64) {
+        let remote = self.remote();
+        remote.bound.store(bound, Ordering::Relaxed);
+        let load = bound.saturating_sub(self.context.awaiting_ends.get() as u64);
+        remote.load.store(load, Ordering::Relaxed);
     }
 
     /// This worker has work. The last searcher sends another in its place, for work that was
@@ -229,7 +324,7 @@ impl Worker {
     fn stop_searching(&self) {
         self.searching.set(false);
         let shared = &self.shared;
-        if shared.idle.end_search() && (shared.has_stealable() || !shared.injector.is_empty()) {
+        if shared.idle.end_search() && shared.has_fresh() {
             self.shared.wake_searcher();
         }
     }
@@ -254,22 +349,33 @@ impl Worker {
         worked
     }
 
-    /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
-    fn fall_asleep(&self) -> bool {
+    /// Nothing to run. `Some`: the sleep has begun, and whoever brings work ends it.
+    fn fall_asleep(&self) -> Option<Turn> {
         let (shared, remote) = (&*self.shared, self.remote());
+        self.publish_load(remote.bound.load(Ordering::Relaxed));
         let last_searcher = self.searching.replace(false) && shared.idle.end_search();
-        shared.idle.announce(&remote.sleep);
+        let may_start = self.may_start();
+        let holding = self.holding.get();
+        let holding = holding.filter(|_| !may_start && shared.has_fresh());
+        shared.idle.announce(&remote.sleep, holding.is_some());
         let work = !remote.inbox.is_empty()
-            || !self.queues.is_empty()
-            || !shared.injector.is_empty()
-            // A searcher takes it, or looks again when it gives up. (And may this one search?)
-            || (shared.has_stealable() && !shared.idle.has_searchers())
+            || self.queues.has_own()
+            || (may_start && (!shared.injector.is_empty() || self.queues.has_fresh()))
+            // A searcher takes it, or looks again when it gives up. (And may this one search?) What this
+            // one holds back from, it watches.
+            || (holding.is_none() && shared.has_fresh() && !shared.idle.has_searchers())
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
             add(&remote.stats.sleeps, 1);
             self.slept.set(true);
-            return true;
+            let Some(holding) = holding else {
+                return Some(Turn::Sleep);
+            };
+            add(&remote.stats.watches, 1);
+            // Whoever should start it may sleep.
+            shared.wake_searcher();
+            return Some(Turn::SleepFor(holding.time_left()));
         }
         // If somebody else ended it, they wake the reactor: one turn too many, no harm.
         self.searching
@@ -278,7 +384,7 @@ impl Worker {
             // Whoever pushed that work relied on this searcher, who may now be busy with part of it.
             shared.wake_searcher();
         }
-        false
+        None
     }
 
     #[inline]
@@ -379,9 +485,7 @@ impl Worker {
         let mut bound = self.bound.borrow_mut();
         header.bound_at.set(bound.len());
         bound.push(fiber);
-        self.remote()
-            .bound
-            .store(bound.len() as u64, Ordering::Relaxed);
+        self.publish_load(bound.len() as u64);
         drop(bound);
         header.begin();
         // SAFETY: on this worker's stack; bound just now.
@@ -404,9 +508,7 @@ impl Worker {
             // SAFETY: bound fibers are live.
             unsafe { moved.header() }.bound_at.set(at);
         }
-        self.remote()
-            .bound
-            .store(bound.len() as u64, Ordering::Relaxed);
+        self.publish_load(bound.len() as u64);
         drop(bound);
         drop(ended);
         bump(&self.remote().count.ended);
