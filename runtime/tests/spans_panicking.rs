@@ -46,7 +46,8 @@ impl Bad {
         if !(of_a_fiber || on_worker) || state.call.load(Ordering::SeqCst) != call as usize + 1 {
             return;
         }
-        if state.calls.fetch_add(1, Ordering::SeqCst) % 3 != 0 {
+        let calls = state.calls.fetch_add(1, Ordering::SeqCst);
+        if !calls.is_multiple_of(3) {
             return;
         }
         state.done.add();
