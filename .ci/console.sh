@@ -10,8 +10,9 @@ unset CARGO_ENCODED_RUSTFLAGS
 cargo fmt --manifest-path examples/console/Cargo.toml --check
 timeout 900 cargo build --locked --quiet --manifest-path examples/console/Cargo.toml
 
-out=$(timeout 120 "$CARGO_TARGET_DIR/debug/sisal-console" check)
-echo "$out"
-fibers=$(grep -c ' polls ' <<<"$out")
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+timeout 120 "$CARGO_TARGET_DIR/debug/sisal-console" check | tee "$log"
+fibers=$(grep -c ' polls ' "$log")
 echo "console: $fibers fibers seen"
 [ "$fibers" -ge 6 ]
