@@ -6,9 +6,12 @@
 //! to reason about.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use crate::driver::Reactor;
-use crate::fiber::{Blocks, FiberPtr, Running};
+use crate::fiber::{Blocks, FiberPtr, Running, Unwinding};
+use crate::overflow::Killer;
+use crate::stall::Probe;
 
 thread_local! {
     static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
@@ -18,10 +21,16 @@ thread_local! {
 pub(crate) struct Context {
     /// The fiber whose stack is in use; `None` on the worker's own.
     pub(crate) fiber: Cell<Option<FiberPtr>>,
-    /// A cancelled fiber could not unwind because this thread was panicking.
+    /// Which fibers left their stacks in mid-unwind.
+    pub(crate) unwinding: Unwinding,
+    /// A fiber could not unwind because it ran beside one of those.
     pub(crate) cancel_deferred: Cell<bool>,
     /// Memory for records.
     pub(crate) blocks: Blocks,
+    /// There if an overflow may end just its fiber.
+    pub(crate) killer: Option<Killer>,
+    /// By which others ask this thread what it runs.
+    pub(crate) probe: Arc<Probe>,
     /// Where this worker's timers and sockets register.
     pub(crate) reactor: Reactor,
     /// The scheduler's own two pointers; only it knows their types.
@@ -88,9 +97,18 @@ pub(crate) fn runtime() -> Option<*const ()> {
 
 /// Calls `f`, which does not switch, with this worker's memory for records, if this is a worker.
 #[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
 pub(crate) fn blocks<R>(f: impl FnOnce(&Blocks) -> R) -> Option<R> {
     // SAFETY: as in `state`.
     unsafe { CURRENT.get().as_ref() }.map(|context| f(&context.blocks))
+}
+
+/// Calls `f`, which does not switch, with all that this thread knows of itself, if it is a worker. For signal
+/// handlers: it may have interrupted anything but the functions of this file, which leave `CURRENT` whole.
+#[inline(never)]
+pub(crate) fn with_context<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
+    // SAFETY: as in `state`.
+    unsafe { CURRENT.get().as_ref() }.map(f)
 }
 
 /// Runs `f`, which does not switch, with this worker's reactor as tokio's current one.
@@ -98,6 +116,7 @@ pub(crate) fn blocks<R>(f: impl FnOnce(&Blocks) -> R) -> Option<R> {
 /// # Panics
 /// Off a worker.
 #[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
 pub(crate) fn with_reactor<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: as in `state`.
     let context = unsafe { CURRENT.get().as_ref() };
@@ -107,16 +126,35 @@ pub(crate) fn with_reactor<R>(f: impl FnOnce() -> R) -> R {
         .enter(f)
 }
 
-/// See `Context::cancel_deferred`.
+/// The running fiber was asked to unwind, and may not begin now. If another is in mid-unwind the worker
+/// reminds it when that is over. (If it is in mid-unwind itself, its own next suspension after that does.)
 #[inline(never)]
-pub(crate) fn defer_cancel() {
+pub(crate) fn defer_cancel(running: Running) {
     // SAFETY: as in `state`.
-    if let Some(context) = unsafe { CURRENT.get().as_ref() } {
+    if let Some(context) = unsafe { CURRENT.get().as_ref() }
+        && context.unwinding.beside(running.header())
+    {
         context.cancel_deferred.set(true);
     }
 }
 
-/// A cancelled fiber unwinds here, unless that is held off.
+/// Whether another fiber of this worker than the running one may be in mid-unwind.
+#[inline(never)]
+pub(crate) fn unwinding_beside(running: Running) -> bool {
+    // SAFETY: as in `state`.
+    let context = unsafe { CURRENT.get().as_ref() };
+    context.is_none_or(|context| context.unwinding.beside(running.header()))
+}
+
+/// Whether the running fiber may have been in mid-unwind when it last left its stack.
+#[inline(never)]
+pub(crate) fn left_unwinding(running: Running) -> bool {
+    // SAFETY: as in `state`.
+    let context = unsafe { CURRENT.get().as_ref() };
+    context.is_none_or(|context| context.unwinding.has_marked(running.header()))
+}
+
+/// A fiber that was asked to unwinds here, unless that is held off.
 pub(crate) fn unwind_if_cancelled() {
     if let ThreadState::Fiber(running) = state() {
         running.unwind_if_cancelled();

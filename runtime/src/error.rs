@@ -1,4 +1,4 @@
-//! Why a fiber gave no result.
+//! Why a fiber gave no result; why a runtime could not be made.
 
 use std::any::Any;
 use std::fmt;
@@ -7,7 +7,8 @@ use std::sync::Mutex;
 
 use crate::fiber::Identity;
 
-/// Why joining a fiber gave no result: it panicked, it was cancelled, or it could not start.
+/// Why joining a fiber gave no result: it panicked, it was cancelled, it could not start, or it is the
+/// fiber that asks.
 ///
 /// The text names the fiber, its id and where it was spawned.
 ///
@@ -30,7 +31,9 @@ enum Kind {
     /// The mutex only makes the payload `Sync`; it is never locked.
     Panic(Mutex<Box<dyn Any + Send>>, Option<Box<str>>),
     Cancelled,
+    Overflow,
     NoStack(io::Error),
+    Itself,
 }
 
 impl JoinError {
@@ -53,8 +56,18 @@ impl JoinError {
         JoinError::new(fiber, kind)
     }
 
+    pub(crate) fn overflow(fiber: Identity) -> JoinError {
+        let kind = Kind::Overflow;
+        JoinError::new(fiber, kind)
+    }
+
     pub(crate) fn no_stack(fiber: Identity, error: io::Error) -> JoinError {
         let kind = Kind::NoStack(error);
+        JoinError::new(fiber, kind)
+    }
+
+    pub(crate) fn itself(fiber: Identity) -> JoinError {
+        let kind = Kind::Itself;
         JoinError::new(fiber, kind)
     }
 
@@ -63,10 +76,16 @@ impl JoinError {
         matches!(self.inner.kind, Kind::Panic(..))
     }
 
-    /// Whether the fiber was unwound because its runtime shut down, or never started for that
-    /// reason.
+    /// Whether the fiber was unwound, or never started, because somebody cancelled it: a handle, the
+    /// owner of its scope, or the shutdown of its runtime.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.inner.kind, Kind::Cancelled)
+    }
+
+    /// Whether the fiber was ended because it overflowed its stack: see
+    /// [`Builder::kill_on_overflow`](crate::Builder::kill_on_overflow). Its destructors did not run.
+    pub fn is_overflow(&self) -> bool {
+        matches!(self.inner.kind, Kind::Overflow)
     }
 
     /// What the fiber panicked with, to be passed to [`std::panic::resume_unwind`].
@@ -104,7 +123,9 @@ impl fmt::Display for JoinError {
             Kind::Panic(_, Some(text)) => write!(f, "{fiber} panicked: {text}"),
             Kind::Panic(_, None) => write!(f, "{fiber} panicked with a value that is no string"),
             Kind::Cancelled => write!(f, "{fiber} was cancelled"),
+            Kind::Overflow => write!(f, "{fiber} overflowed its stack and was ended"),
             Kind::NoStack(error) => write!(f, "{fiber} could not start: no stack: {error}"),
+            Kind::Itself => write!(f, "{fiber} cannot join itself: it would wait for ever"),
         }
     }
 }
@@ -121,5 +142,30 @@ impl std::error::Error for JoinError {
             Kind::NoStack(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// The error of a system call, with what it was for.
+#[derive(Debug)]
+struct Because {
+    what: String,
+    source: io::Error,
+}
+
+/// `source`, with words in front of it. It stays the `source` of the result, for whoever wants its number.
+pub(crate) fn because(what: impl Into<String>, source: io::Error) -> io::Error {
+    let (kind, what) = (source.kind(), what.into());
+    io::Error::new(kind, Because { what, source })
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)
+    }
+}
+
+impl std::error::Error for Because {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
     }
 }

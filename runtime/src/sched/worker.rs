@@ -1,19 +1,22 @@
 //! A worker: a thread that runs fibers and drives its own reactor.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::task::Waker;
 
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
+use super::start::Starting;
+use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, WorkerSpan};
-use crate::shim::Ordering;
+use crate::fiber::{
+    self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding, WorkerSpan,
+};
+use crate::overflow::{AlternateStack, Killer};
 use crate::shim::deque::Worker as Deque;
+use crate::shim::{Ordering, compiler_fence};
 use crate::stack_pool::StackPool;
 
 #[cfg(all(test, sisal_loom))]
@@ -40,6 +43,10 @@ pub(super) struct Worker {
     slept: Cell<bool>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
+    /// A fiber was ended without being unwound: this thread never ends (S7).
+    pub(super) has_retired: Cell<bool>,
+    /// A watchdog looks at what this worker runs.
+    watched: bool,
 }
 
 /// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
@@ -55,38 +62,35 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-/// The main function of a worker's thread. Says on `started` whether the reactor could be made.
-pub(crate) fn main(
-    shared: Arc<Shared>,
-    index: usize,
-    deque: Deque<FiberPtr>,
-    started: Sender<io::Result<()>>,
-) {
+/// The main function of a worker's thread. Says by `starting` whether the reactor could be made.
+pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, starting: Starting) {
     // Half of the threads are the runtime's own pool's; tokio's file system and name lookup
     // use the pool of the worker that they are called on. The sum is what the user set.
     let blocking = shared.config.max_blocking_threads / 2 / shared.config.workers;
-    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1)) {
-        Ok(driver) => driver,
-        Err(error) => {
-            // The receiver waits for every worker's answer.
-            let _ = started.send(Err(error));
-            return;
-        }
+    let threads = &shared.workers[index].blocking;
+    // Signal handlers run on it: a fiber's stack may be at its end, or have only a little left.
+    let made = AlternateStack::new().and_then(|alternate| {
+        let driver = Driver::new(shared.config.tokio.clone(), blocking.max(1), threads)?;
+        Ok((alternate, driver))
+    });
+    let (_alternate, driver) = match made {
+        Ok(made) => made,
+        Err(error) => return starting.failed(error),
     };
     let bomb = AbortOnUnwind;
     let mut worker = Box::new(Worker::new(shared, index, deque, driver.reactor()));
     worker.context.worker = std::ptr::from_ref(&*worker).cast();
     let worker = &*worker;
-    let _ = started.send(Ok(()));
-    drop(started);
+    drop(starting);
+    worker.context.probe.attach(worker.watched);
     current::enter(&worker.context, || {
         driver.drive(|reactor| worker.turn(reactor));
         // It would keep the reactor's descriptors open for as long as anybody has a handle.
         *worker.remote().reactor.lock() = None;
-        // Destructors of async tasks run here, in thread state worker (S10).
-        driver.shut_down(worker.shared.shutdown.time_left());
+        worker.drop_tasks(driver);
     });
-    worker.shared.shutdown.worker_gone();
+    worker.context.probe.detach();
+    worker.leave();
     std::mem::forget(bomb);
 }
 
@@ -98,8 +102,11 @@ impl Worker {
             queues: Queues::new(deque, index),
             context: Context {
                 fiber: Cell::new(None),
+                unwinding: Unwinding::new(),
                 cancel_deferred: Cell::new(false),
                 blocks: Blocks::new(),
+                killer: shared.config.kill_on_overflow.clone().map(Killer::new),
+                probe: Arc::clone(&shared.workers[index].probe),
                 reactor,
                 runtime: Arc::as_ptr(&shared).cast(),
                 worker: std::ptr::null(),
@@ -114,6 +121,8 @@ impl Worker {
             first_turn: Cell::new(true),
             slept: Cell::new(false),
             draining: Cell::new(false),
+            has_retired: Cell::new(false),
+            watched: shared.config.stall_warning.is_some(),
             shared,
         }
     }
@@ -127,8 +136,13 @@ impl Worker {
         self.in_turn.set(true);
         self.turn_asked.set(false);
         self.wake_up(reactor);
+        let stats = &self.remote().stats;
+        add(&stats.turns, 1);
         let turn = self.run_fibers();
         self.in_turn.set(false);
+        stats
+            .ready
+            .store(self.queues.ready_len(), Ordering::Relaxed);
         turn
     }
 
@@ -139,7 +153,9 @@ impl Worker {
             *remote.reactor.lock() = Some(reactor.clone());
         }
         if self.slept.replace(false) {
-            self.searching.set(self.shared.idle.wake_up(&remote.sleep));
+            let end = self.shared.idle.wake_up(&remote.sleep);
+            self.searching.set(end.searching);
+            add(&remote.stats.woken, u64::from(end.by_other));
         }
         // What is fresh in there becomes stealable before this worker is busy.
         self.queues.empty_inbox(&self.shared, self.index);
@@ -148,13 +164,16 @@ impl Worker {
     fn run_fibers(&self) -> Turn {
         let interval = self.shared.config.event_interval;
         let mut left = interval;
-        loop {
+        let turn = loop {
             if self.shared.shutdown.is_closed() && self.drain() {
-                return Turn::Exit;
+                break Turn::Exit;
             }
             let Some(pick) = self.find() else {
+                if self.tidy() {
+                    break Turn::Again;
+                }
                 if self.fall_asleep() {
-                    return Turn::Sleep;
+                    break Turn::Sleep;
                 }
                 continue;
             };
@@ -162,9 +181,11 @@ impl Worker {
             left -= 1;
             // Without budget every tokio future is pending: polling one would be waste.
             if left == 0 || !has_budget_remaining() {
-                return self.pause();
+                break self.pause();
             }
-        }
+        };
+        add(&self.remote().stats.switches, u64::from(interval - left));
+        turn
     }
 
     /// Ends a turn so that tokio looks at timers and I/O.
@@ -213,6 +234,26 @@ impl Worker {
         }
     }
 
+    /// Nothing to run: takes a step of giving memory of stacks back, so that no sleep begins before that
+    /// is done; tokio looks at timers and I/O between steps. False: nothing is left to do.
+    #[inline]
+    fn tidy(&self) -> bool {
+        let mut stacks = self.stacks.borrow_mut();
+        if !stacks.is_untidy() || self.draining.get() {
+            return false;
+        }
+        if self.searching.get() {
+            // Pushers would rely on this worker meanwhile.
+            self.stop_searching();
+        }
+        let worked = stacks.tidy();
+        if worked {
+            // A burst is over: its records go the way of its stacks.
+            self.context.blocks.flush();
+        }
+        worked
+    }
+
     /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
     fn fall_asleep(&self) -> bool {
         let (shared, remote) = (&*self.shared, self.remote());
@@ -226,11 +267,13 @@ impl Worker {
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
+            add(&remote.stats.sleeps, 1);
             self.slept.set(true);
             return true;
         }
         // If somebody else ended it, they wake the reactor: one turn too many, no harm.
-        self.searching.set(shared.idle.wake_up(&remote.sleep));
+        self.searching
+            .set(shared.idle.wake_up(&remote.sleep).searching);
         if last_searcher {
             // Whoever pushed that work relied on this searcher, who may now be busy with part of it.
             shared.wake_searcher();
@@ -262,6 +305,7 @@ impl Worker {
                 }
             }
             (fiber, AfterSwitch::Finish) => self.finish(fiber),
+            (fiber, AfterSwitch::Retire) => self.give_up(fiber),
         }
     }
 
@@ -273,17 +317,50 @@ impl Worker {
         // Subscribers are called here, on the worker's own stack (S10, S11).
         header.enter_spans(&self.span);
         self.context.fiber.set(Some(fiber));
+        if self.watched {
+            self.context.probe.turned();
+        }
         let after = switch();
+        if self.watched {
+            self.context.probe.turned();
+        }
         self.context.fiber.set(None);
+        // Before the fiber can end: a signal handler counts the fiber that it finds here.
+        compiler_fence(Ordering::SeqCst);
+        if self.context.unwinding.concerns() {
+            self.note_unwinding(fiber, after.is_last());
+        }
         header.leave_spans(&self.span, after);
         after
+    }
+
+    /// Keeps account of who is in mid-unwind; when nobody is any more, reminds those who waited for
+    /// that to unwind themselves (S6).
+    #[cold]
+    fn note_unwinding(&self, fiber: FiberPtr, ended: bool) {
+        // SAFETY: a fiber that was just switched away from is live until `finish`.
+        let over = self
+            .context
+            .unwinding
+            .left(unsafe { fiber.header() }, ended);
+        if over && self.context.cancel_deferred.take() {
+            for fiber in self.bound.borrow().iter() {
+                // SAFETY: bound fibers are live.
+                if unsafe { fiber.header() }.remind() {
+                    self.queues.push_ready(*fiber);
+                }
+            }
+        }
     }
 
     /// Binds a fresh fiber to this worker and runs it (S1). `None`: there was no stack for it.
     fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
         // SAFETY: a fresh fiber is live.
         let header = unsafe { fiber.header() };
-        let stack = self.stacks.borrow_mut().take(header.stack_size());
+        let stack = {
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.take(header.stack_size(), header.spawned_at())
+        };
         let stack = match stack {
             Ok(stack) => stack,
             Err(error) => {
@@ -293,9 +370,10 @@ impl Worker {
                 return None;
             }
         };
-        if self.draining.get() {
+        if self.draining.get() && !header.is_sheltered() {
             // A fresh fiber is in the queue that it came from, and in no other.
             let _ = header.cancel();
+            self.tell_started(fiber);
         }
         header.bind(self.index as u32);
         let mut bound = self.bound.borrow_mut();
@@ -316,7 +394,8 @@ impl Worker {
         let ended = unsafe { FiberRef::adopt(fiber) };
         // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
         if let Some(stack) = unsafe { ended.take_stack() } {
-            self.stacks.borrow_mut().put(ended.stack_size(), stack);
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.put(ended.stack_size(), ended.spawned_at(), stack);
         }
         let mut bound = self.bound.borrow_mut();
         let at = ended.bound_at.get();
@@ -333,22 +412,43 @@ impl Worker {
         bump(&self.remote().count.ended);
     }
 
+    /// Ends a fiber that overflowed its stack (S4): whoever joins it is told, and this thread never ends (S7).
+    #[cold]
+    fn give_up(&self, fiber: FiberPtr) {
+        // SAFETY: the fiber's own reference is given up in `finish`.
+        let header = unsafe { fiber.header() };
+        self.retire(header);
+        // SAFETY: on this worker's stack, after `Retire`.
+        unsafe { fiber::retire(fiber) };
+        self.finish(fiber);
+    }
+
     /// Whether the caller is on the stack of one of this worker's fibers.
     pub(super) fn is_on_fiber(&self) -> bool {
         self.context.fiber.get().is_some()
     }
 
-    /// Asks the running fiber, if any, to unwind at its next suspension.
+    /// Asks the running fiber, if any, to unwind at its next suspension, unless its owner decides that.
     pub(super) fn cancel_running(&self) {
         if let Some(fiber) = self.context.fiber.get() {
-            // SAFETY: a running fiber is live. It is in no queue, and needs none.
-            let _ = unsafe { fiber.header() }.cancel();
+            // SAFETY: a running fiber is live.
+            let header = unsafe { fiber.header() };
+            if !header.is_sheltered() {
+                // It is in no queue, and needs none.
+                let _ = header.cancel();
+            }
         }
     }
 
     /// A spawn of this worker's.
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.queues.push_fresh(fiber);
+        self.ask_turn();
+    }
+
+    /// A spawn of this worker's that only it may run.
+    pub(super) fn push_local(&self, fiber: FiberPtr) {
+        self.queues.push_local(fiber);
         self.ask_turn();
     }
 

@@ -16,7 +16,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use sisal::Runtime;
+use sisal::net::{TcpListener, TcpStream};
+use sisal::{Handle, Runtime};
 
 /// Aborts the process if the guard is not dropped within `secs` (or within what
 /// `SISAL_TEST_WATCHDOG` says, for whoever looks for a hang). A test that holds one fails by a
@@ -65,7 +66,7 @@ pub(crate) fn runtime(workers: usize) -> Runtime {
 }
 
 /// Yields until `condition` holds: on a fiber to its worker's others, on a thread to the system.
-pub(crate) fn until(condition: impl Fn() -> bool) {
+pub(crate) fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         sisal::fiber::yield_now();
     }
@@ -75,6 +76,43 @@ pub(crate) fn until(condition: impl Fn() -> bool) {
 pub(crate) fn settle() {
     for _ in 0..200 {
         sisal::fiber::yield_now();
+    }
+}
+
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
+
+/// Whether the runtime takes no more fibers.
+pub(crate) fn is_closed(handle: &Handle) -> bool {
+    let probe = handle.spawn(|| ());
+    // On an open runtime it may have to wait for a worker: then it is not closed.
+    probe.is_finished() && probe.join().is_err()
+}
+
+/// Drops the runtime on a thread of its own; returns when it is closed, but has not ended yet.
+pub(crate) fn closing(runtime: Runtime) -> thread::JoinHandle<()> {
+    let handle = runtime.handle().clone();
+    let closing = thread::spawn(move || drop(runtime));
+    until(|| is_closed(&handle));
+    closing
+}
+
+pub(crate) fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (far, _) = listener.accept().unwrap();
+    (near, far)
+}
+
+/// A future that holds something and never ends.
+pub(crate) async fn never(held: impl Sized) {
+    let _held = held;
+    std::future::pending::<()>().await;
+}
+
+/// Waits without leaving the worker.
+pub(crate) fn until_thread(condition: impl Fn() -> bool) {
+    while !condition() {
+        thread::yield_now();
     }
 }
 

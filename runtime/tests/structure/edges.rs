@@ -8,25 +8,51 @@ use super::source::{Source, has_word};
 /// then what a fiber is; the scheduler beside that. An edge that nothing uses fails too.
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
-    ("builder", &["driver", "runtime", "sched", "stack_pool"]),
-    ("current", &["driver", "fiber"]),
+    ("cancel", &["current"]),
+    (
+        "builder",
+        &[
+            "driver",
+            "fiber",
+            "overflow",
+            "runtime",
+            "sched",
+            "stack_pool",
+        ],
+    ),
+    ("current", &["driver", "fiber", "overflow", "stall"]),
     ("driver", &[]),
     ("error", &["fiber"]),
     ("fiber", &["current", "error", "shim"]),
     (
         "handle",
         &[
-            "current", "driver", "fiber", "join", "runtime", "sched", "scope",
+            "current", "driver", "fiber", "join", "metrics", "runtime", "sched", "scope",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
+    ("local_key", &["current", "fiber"]),
+    ("metrics", &[]),
     ("net", &["block_on", "current", "shim", "time"]),
+    ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
     ("root", &["runtime"]),
     (
         "runtime",
         &[
-            "builder", "current", "driver", "handle", "join", "sched", "time",
+            "builder",
+            "current",
+            "driver",
+            "error",
+            "fiber",
+            "handle",
+            "join",
+            "metrics",
+            "overflow",
+            "sched",
+            "stall",
+            "time",
+            "unfinished",
         ],
     ),
     (
@@ -37,8 +63,12 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "driver",
             "error",
             "fiber",
+            "metrics",
+            "overflow",
             "shim",
             "stack_pool",
+            "stall",
+            "unfinished",
         ],
     ),
     (
@@ -52,9 +82,12 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         "spawn",
         &["current", "fiber", "handle", "join", "scope", "stack_pool"],
     ),
-    ("stack_pool", &[]),
-    ("time", &["block_on", "current"]),
+    ("stack_pool", &["metrics", "shim"]),
+    ("stall", &["current", "fiber", "shim", "walk"]),
+    ("time", &["block_on", "current", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
+    ("unfinished", &["fiber"]),
+    ("walk", &[]),
 ];
 
 /// What the table must never come to say, whatever is added to it.
@@ -71,6 +104,8 @@ const NEVER: &[(&str, &[&str])] = &[
         "sched",
         &["net", "handle", "runtime", "scope", "join", "spawn"],
     ),
+    ("overflow", &["sched", "handle", "runtime", "driver"]),
+    ("stall", &["sched", "handle", "runtime", "driver"]),
     ("driver", &["sched", "fiber", "current", "net"]),
     ("current", &["sched", "runtime", "handle"]),
     ("net", &["sched", "driver"]),
@@ -97,8 +132,20 @@ pub(crate) const SEAMS: &[(&str, &[&str])] = &[
     ),
     (
         "switch_asm",
-        &["fiber/", "stack_pool.rs", "overflow.rs", "task/"],
+        &[
+            "fiber/",
+            "stack_pool/",
+            "overflow/",
+            "task/",
+            // Its signal handler asks where the stack that it interrupted ends; the walk of the copy ends there.
+            "stall/",
+        ],
     ),
+    // Walks of stacks, and the names of what was met there.
+    ("framehop", &["walk.rs"]),
+    ("backtrace", &["stall/"]),
+    // Signals, and what is loaded; else rustix.
+    ("libc", &["overflow/", "stall/", "walk.rs", "runtime.rs"]),
     // Behind `shim.rs`, and in the models.
     ("loom", &["shim.rs"]),
     ("crossbeam_deque", &["shim.rs"]),
@@ -118,8 +165,8 @@ fn named(source: &Source) -> Vec<(usize, String)> {
         }
         for (at, _) in code.match_indices("crate::") {
             let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
-                continue; // `other_crate::`
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+                continue; // `other_crate::`, or a macro's `$crate::`, which its user's crate names
             }
             let rest = &code[at + "crate::".len()..];
             let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));

@@ -11,6 +11,11 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
         "ids are unique in the process, as std's thread ids",
     ),
     (
+        "local_key.rs",
+        "__SISAL_OF_THE_THREAD",
+        "the expansion of `fiber_local!`, in its user's crate",
+    ),
+    (
         "park/waker.rs",
         "POLL_AGAIN",
         "a table of functions, never written",
@@ -19,6 +24,46 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
         "park/waker.rs",
         "PLAIN",
         "a table of functions, never written",
+    ),
+    (
+        "park/waker.rs",
+        "EXPIRE",
+        "a table of functions, never written",
+    ),
+    (
+        "overflow/handler.rs",
+        "INSTALLED",
+        "a process has one handler for a signal",
+    ),
+    (
+        "overflow/kill.rs",
+        "KEEP_START",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "KEEP_STOP",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "LEND_START",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "LEND_STOP",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "stall/signal.rs",
+        "PREVIOUS",
+        "what a signal did before the process had our handler",
+    ),
+    (
+        "stall/signal.rs",
+        "INSTALLED",
+        "a process has one handler for a signal",
     ),
     (
         "runtime.rs",
@@ -40,6 +85,14 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
     (
         "scope.rs",
         "the children are waited for before an unwind goes on (S5)",
+    ),
+    (
+        "time/timeout.rs",
+        "an unwind that was meant for a `timeout` ends there",
+    ),
+    (
+        "stall/watchdog.rs",
+        "a subscriber's panic does not end the watch",
     ),
     (
         "unblock.rs",
