@@ -19,7 +19,7 @@ mod loom_unblock;
 /// until it has returned. `f` may borrow.
 ///
 /// For file system calls, name lookup, CPU-bound work, foreign libraries that block, and tokio's own
-/// blocking calls. On a plain thread `f` is called where it is.
+/// blocking calls. On a plain thread `f` is called where it is. The caller's `tracing` span is current in `f`.
 ///
 /// # Panics
 /// If `f` does, with the same payload. On a worker's own stack: use `tokio::task::spawn_blocking` there. If
