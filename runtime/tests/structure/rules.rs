@@ -38,6 +38,7 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
         "fiber/body.rs",
         "a fiber's first frame, and users' code that its end calls",
     ),
+    ("fiber/may_unwind.rs", "its tests"),
     (
         "driver/reactor.rs",
         "a panic of a turn is carried out of tokio's `block_on`",
