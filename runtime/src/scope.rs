@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::current;
 use crate::error::JoinError;
-use crate::fiber::{CANCEL, Extra, Fiber, FiberRef, OnEnd};
+use crate::fiber::{CANCEL, Extra, Fiber, FiberRef, OnEnd, caught};
 use crate::handle::Handle;
 use crate::join::RawJoin;
 use crate::park::waiter::{self, Waiter};
@@ -77,7 +77,7 @@ where
         scope: PhantomData,
         env: PhantomData,
     };
-    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    let result = caught(|| f(&scope));
     // S5: nothing of the frame may go before the last child has ended. Acquire pairs with the
     // Release in `ended`.
     let ended = || scope.children.live.load(Ordering::Acquire) == 0;

@@ -56,7 +56,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         &["current", "fiber", "handle", "join", "scope", "stack_pool"],
     ),
     ("stack_pool", &[]),
-    ("time", &["block_on", "current", "park"]),
+    ("time", &["block_on", "current", "fiber", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
 ];
 
