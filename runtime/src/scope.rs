@@ -45,6 +45,23 @@ use crate::shim::{AtomicUsize, Ordering};
 /// words.clear();
 /// assert_eq!(lengths, 11);
 /// ```
+///
+/// What is lent stays lent until the scope has ended, and nothing of the closure's own is:
+///
+/// ```compile_fail,E0506
+/// let mut word = "one";
+/// sisal::fiber::scope(|s| {
+///     s.spawn(|| println!("{word}"));
+///     word = "two";
+/// });
+/// ```
+///
+/// ```compile_fail,E0373
+/// sisal::fiber::scope(|s| {
+///     let word = String::from("one");
+///     s.spawn(|| println!("{word}"));
+/// });
+/// ```
 #[track_caller]
 pub fn scope<'env, F, T>(f: F) -> T
 where
