@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -52,6 +53,10 @@ pub struct Runtime {
     /// Ends when this is dropped.
     watchdog: Option<Watchdog>,
 }
+
+// As its handle.
+impl UnwindSafe for Runtime {}
+impl RefUnwindSafe for Runtime {}
 
 impl Runtime {
     /// A runtime with default settings.

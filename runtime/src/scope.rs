@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::current;
 use crate::error::JoinError;
-use crate::fiber::{CANCEL, Extra, Fiber, FiberRef, OnEnd};
+use crate::fiber::{CANCEL, Extra, Fiber, FiberRef, OnEnd, caught};
 use crate::handle::Handle;
 use crate::join::RawJoin;
 use crate::park::waiter::{self, Waiter};
@@ -49,6 +49,23 @@ mod loom_scope;
 /// words.clear();
 /// assert_eq!(lengths, 11);
 /// ```
+///
+/// What is lent stays lent until the scope has ended, and nothing of the closure's own is:
+///
+/// ```compile_fail,E0506
+/// let mut word = "one";
+/// sisal::fiber::scope(|s| {
+///     s.spawn(|| println!("{word}"));
+///     word = "two";
+/// });
+/// ```
+///
+/// ```compile_fail,E0373
+/// sisal::fiber::scope(|s| {
+///     let word = String::from("one");
+///     s.spawn(|| println!("{word}"));
+/// });
+/// ```
 #[track_caller]
 pub fn scope<'env, F, T>(f: F) -> T
 where
@@ -78,7 +95,7 @@ where
         scope: PhantomData,
         env: PhantomData,
     };
-    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    let result = caught(|| f(&scope));
     // S5: nothing of the frame may go before the last child has ended.
     waiting.until_or(|| scope.children.have_ended(), || scope.children.cancel());
     // They hold `Children`, which holds them.

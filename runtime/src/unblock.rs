@@ -26,11 +26,19 @@ mod loom_unblock;
 /// the runtime's threads are gone.
 ///
 /// # Cancellation
-/// A closure that blocks cannot be unwound, so the wait for it cannot be cut short.
+/// A closure that blocks cannot be unwound, so the wait for it cannot be cut short: a cancel, or the deadline of a
+/// [`timeout`](crate::timeout()), is met at the next wait.
 ///
 /// ```
 /// let manifest = sisal::run(|| sisal::unblock(|| std::fs::read_to_string("Cargo.toml")));
 /// assert!(manifest.unwrap().contains("[package]"));
+/// ```
+///
+/// `f` runs on another thread, so what it borrows is `Sync`:
+///
+/// ```compile_fail,E0277
+/// let cell = std::cell::Cell::new(1);
+/// sisal::unblock(|| cell.set(2));
 /// ```
 #[track_caller]
 pub fn unblock<F, T>(f: F) -> T

@@ -33,6 +33,7 @@ pub(crate) use body::{refuse_fresh, resume, start};
 pub(crate) use chunks::Records;
 pub(crate) use id::{IdSupply, Identity, Named};
 pub(crate) use locals::Destroyed;
+pub(crate) use may_unwind::caught;
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
 pub(crate) use retire::{leaving, retire};
 pub(crate) use running::Running;

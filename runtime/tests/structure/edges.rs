@@ -84,7 +84,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ),
     ("stack_pool", &["metrics", "shim"]),
     ("stall", &["current", "fiber", "shim", "walk"]),
-    ("time", &["block_on", "current", "park"]),
+    ("time", &["block_on", "current", "fiber", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
     ("unfinished", &["fiber"]),
     ("walk", &[]),

@@ -79,16 +79,12 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
         "a fiber's first frame, and users' code that its end calls",
     ),
     (
+        "fiber/may_unwind.rs",
+        "`caught`, for those who let an unwind go on, or end it, in a fiber",
+    ),
+    (
         "driver/reactor.rs",
         "a panic of a turn is carried out of tokio's `block_on`",
-    ),
-    (
-        "scope.rs",
-        "the children are waited for before an unwind goes on (S5)",
-    ),
-    (
-        "time/timeout.rs",
-        "an unwind that was meant for a `timeout` ends there",
     ),
     (
         "stall/watchdog.rs",
