@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# switch-asm under AddressSanitizer: the whole suite, with every switch announced to it, and bugs that it must find.
+# switch-asm and the runtime under AddressSanitizer: their suites, with every switch announced to it, and bugs that it must find.
 #
 # Needs a nightly toolchain. The standard library is the prebuilt one; our own code and the tests are instrumented. Prints
 # `skipped: <why>` and succeeds where there is no nightly.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=.ci/lib.sh
+. .ci/lib.sh
 
 # How many tests there have to be, of both runs together: less means that some do not run any more.
 floor=250
@@ -54,6 +56,33 @@ if grep -q 'skipped: built without AddressSanitizer' "$log"; then
     echo "asan: built without AddressSanitizer"
     exit 1
 fi
+
+# --- The runtime: its behaviour tests, whose switches are announced by the same code.
+
+# What they are about is the tree or the build, not memory.
+skip_files=(structure auto_traits backtraces builder)
+# A wait of the test's own that the sanitizer makes far too long, frames of a size that it changes, or holdings of the process that
+# it shares: the reason stands behind each.
+skip_runtime=(
+    wakers_leak_nothing              # counts allocations; the sanitizer's allocator keeps what is freed
+    runtimes_leave_nothing_behind    # counts mappings, of which the sanitizer has some itself
+    named_children_with_stacks_of_their_own # uses 900 KiB of a stack of 1 MiB; frames are larger here
+)
+log_runtime=$(mktemp)
+trap 'rm -f "$log" "$log_runtime"' EXIT
+tests=()
+for file in runtime/tests/*.rs; do
+    name=$(basename "$file" .rs)
+    [[ " ${skip_files[*]} " == *" $name "* ]] || tests+=(--test "$name")
+done
+flags=()
+for name in "${skip_runtime[@]}"; do flags+=(--skip "$name"); done
+echo "== asan: the runtime"
+export SISAL_ASAN=1 SISAL_TEST_WATCHDOG=300
+ASAN_OPTIONS=$options:detect_stack_use_after_return=1 timeout 900 \
+    cargo +nightly test -p sisal --features sanitizer "${tests[@]}" --target $target --no-fail-fast -- "${flags[@]}" 2>&1 |
+    tee "$log_runtime" | grep -vE '^test .* \.\.\. ok$|^ +(Compiling|Downloaded|Downloading) '
+count_tests "$log_runtime" "$FLOOR_ASAN_RUNTIME" "asan: the runtime"
 
 # --- Valgrind, which is told about stacks where they are mapped.
 if ! command -v valgrind >/dev/null; then

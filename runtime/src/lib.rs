@@ -42,7 +42,7 @@ mod error;
 pub mod fiber;
 mod handle;
 mod join;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_support;
 pub mod net;
 mod park;

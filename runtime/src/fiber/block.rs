@@ -28,14 +28,14 @@ impl Blocks {
         Blocks(UnsafeCell::new(Vec::with_capacity(MOST)))
     }
 
-    fn pop(&self) -> Option<NonNull<u8>> {
+    pub(super) fn pop(&self) -> Option<NonNull<u8>> {
         // SAFETY: the cell is its worker's thread's only, and no reference to it outlives these
         // two functions, which call nothing that could come back here.
         unsafe { &mut *self.0.get() }.pop()
     }
 
     /// False: there are enough.
-    fn push(&self, block: NonNull<u8>) -> bool {
+    pub(super) fn push(&self, block: NonNull<u8>) -> bool {
         // SAFETY: as in `pop`; there is capacity, so nothing is allocated.
         let blocks = unsafe { &mut *self.0.get() };
         let room = blocks.len() < MOST;

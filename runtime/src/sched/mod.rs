@@ -7,9 +7,9 @@ mod shared;
 mod shutdown;
 mod worker;
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_inbox;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_live;
 
 pub(crate) use shared::{Config, Shared};
