@@ -2,13 +2,15 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-use crate::current;
+use crate::current::{self, ThreadState};
 use crate::driver::Spawner;
 use crate::fiber::{Extra, FiberRef, Seed};
 use crate::join::JoinHandle;
+use crate::metrics::Metrics;
+use crate::park::waiter::{self, Calm};
 use crate::runtime;
 use crate::sched::Shared;
 use crate::scope::scope_on;
@@ -21,6 +23,10 @@ use crate::scope::scope_on;
 pub struct Handle {
     shared: Arc<Shared>,
 }
+
+// Nothing that a panic could leave half done is seen through it. (`Runtime` is so because this is.)
+impl UnwindSafe for Handle {}
+impl RefUnwindSafe for Handle {}
 
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Handle {
@@ -122,6 +128,10 @@ impl Handle {
     ///
     /// Called in a fiber it parks that fiber.
     ///
+    /// # Cancellation
+    /// As for [`scope`](crate::fiber::scope): a fiber that is cancelled in here cancels `f`, waits for its end,
+    /// and unwinds.
+    ///
     /// # Panics
     /// If `f` does, with the same payload. If the runtime ends before `f` does. On a worker's own
     /// stack, before `f` starts: `spawn` and `.await` there.
@@ -156,10 +166,34 @@ impl Handle {
         }
     }
 
-    /// Unwinds a fiber of this runtime that met the runtime's end in the result of another (S5).
+    /// What the runtime did so far, and has now: see [`Metrics`]. From anywhere, also after the runtime's
+    /// end; it costs the workers nothing.
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
+    }
+
+    /// Unwinds a fiber of this runtime that met the runtime's end in the result of a child (S5).
     pub(crate) fn unwind_if_closed(&self) {
-        self.shared.cancel_running_if_closed();
-        current::unwind_if_cancelled();
+        if self.shared.cancel_running_if_closed() {
+            // A shutdown ends no child of a fiber in mid-unwind, nor of a shielded one: see `shelters`.
+            waiter::unwind_if_asked(&Calm::sure());
+        }
+    }
+
+    /// Whether the shutdown of this runtime leaves a scoped child that is spawned now to its owner: if the
+    /// spawner is a fiber of this runtime that the shutdown must not unwind just now. It is a live fiber, so
+    /// nobody finds the runtime empty meanwhile.
+    pub(crate) fn shelters(&self) -> bool {
+        let here = current::runtime() == Some(Arc::as_ptr(&self.shared).cast());
+        match current::state() {
+            ThreadState::Fiber(running) if here => {
+                let header = running.header();
+                let shielded = header.shield.get() > 0 || header.is_sheltered();
+                // Of this fiber or of another of its worker (S9).
+                shielded || std::thread::panicking()
+            }
+            _ => false,
+        }
     }
 
     /// Makes a fiber and hands it to the scheduler.

@@ -36,6 +36,7 @@
 
 mod block_on;
 mod builder;
+mod cancel;
 mod current;
 mod driver;
 mod error;
@@ -44,6 +45,7 @@ mod handle;
 mod join;
 #[cfg(test)]
 mod loom_support;
+mod metrics;
 pub mod net;
 mod park;
 mod runtime;
@@ -52,15 +54,17 @@ mod scope;
 mod shim;
 mod spawn;
 mod stack_pool;
-mod time;
+pub mod time;
 mod unblock;
 
 pub use block_on::block_on;
 pub use builder::Builder;
 pub use handle::Handle;
+pub use metrics::{Metrics, OutsideMetrics, WorkerMetrics};
 pub use root::run;
 pub use runtime::Runtime;
 pub use spawn::spawn;
+pub use time::timeout;
 pub use unblock::unblock;
 
 mod root;

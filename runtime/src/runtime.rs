@@ -11,6 +11,7 @@ use crate::current::{self, ThreadState};
 use crate::driver::BlockingPool;
 use crate::handle::Handle;
 use crate::join::JoinHandle;
+use crate::metrics::Metrics;
 use crate::sched::{Config, Leftover, Shared, worker_main};
 use crate::time::timer;
 
@@ -121,6 +122,11 @@ impl Runtime {
     /// A handle that can be cloned and sent, and does not keep the runtime going.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// What the runtime did so far, and has now: see [`Metrics`]. From anywhere; it costs the workers nothing.
+    pub fn metrics(&self) -> Metrics {
+        self.handle.metrics()
     }
 
     /// Ends the runtime as dropping it does, but waits for `timeout` instead of 10 seconds.

@@ -163,7 +163,7 @@ impl Builder {
                 .stack_size
                 .map(crate::stack_pool::check_size)
                 .transpose()?,
-            on_end: None,
+            ..Extra::default()
         })
     }
 }

@@ -3,23 +3,16 @@
 //! Panics stop here; the result is stored here; nothing unwinds out of here.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use switch_asm::arch;
 use switch_asm::stack::{SlabStack, Stack, StackPointer};
 
 use super::after_switch::AfterSwitch;
 use super::record::{FiberPtr, FiberRef, Stage};
-use super::state::{CANCEL, HANDLE, JOIN_WAKER};
+use super::state::{ASKED, CANCEL, HANDLE, JOIN_WAKER};
+use super::unwind::Unwind;
 use crate::error::JoinError;
-
-/// The payload of the unwind that ends a cancelled fiber.
-struct Cancelled;
-
-/// Starts the unwind of a cancelled fiber. No panic hook runs.
-pub(super) fn unwind_cancelled() -> ! {
-    resume_unwind(Box::new(Cancelled))
-}
 
 /// Switches to a fresh fiber on the given stack, and returns when it leaves that stack.
 ///
@@ -92,19 +85,22 @@ where
         unreachable!("a fiber runs once");
     };
     let result = if header.state.is_cancelled() {
-        // It met the shutdown before its first run: only its destructors run, shielded (S11).
+        // It was asked before its first run: only its destructors run, shielded (S11).
         header.shield.set(1);
         drop_contained(closure);
+        header.shield.set(0);
         Err(JoinError::cancelled(header.identity()))
     } else {
         match catch_unwind(AssertUnwindSafe(closure)) {
             Ok(value) => Ok(value),
-            Err(payload) if payload.is::<Cancelled>() => {
-                Err(JoinError::cancelled(header.identity()))
-            }
+            Err(payload) if payload.is::<Unwind>() => Err(JoinError::cancelled(header.identity())),
             Err(payload) => Err(JoinError::panic(header.identity(), payload)),
         }
     };
+    if header.shield.get() > 0 || !header.frames.is_empty() {
+        // A shield or a `timeout` was left on the stack of a coroutine: see `end`.
+        header.depth.set(header.depth.get() + 1);
+    }
     header.shield.set(1);
     // SAFETY: by contract.
     unsafe { end::<F, T>(fiber, result) }
@@ -188,8 +184,8 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
         on_end.ended();
     }
     if header.depth.get() > 0 {
-        // A `block_on` of this fiber waits on the stack of a coroutine that was left suspended.
-        // Its frame points here; it will find that out and abort, but not by reading freed memory.
+        // A wait of this fiber is on the stack of a coroutine that was left suspended. Its frame
+        // points here; it will find that out and abort, but not by reading freed memory.
         // SAFETY: live, as above.
         std::mem::forget(unsafe { FiberRef::count(fiber) });
     }
@@ -199,6 +195,8 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
 pub(super) fn drop_unseen<T>(header: &super::Header, result: Result<T, JoinError>) {
     if let Err(error) = &result {
         match header.on_end() {
+            // Somebody wanted that.
+            Some(_) if error.is_cancelled() && header.state.has(ASKED) => {}
             Some(on_end) => on_end.unseen(error),
             None if error.is_cancelled() => {}
             // A subscriber may be anybody's code.
@@ -223,10 +221,16 @@ fn contain(f: impl FnOnce()) {
 }
 
 impl super::Header {
-    /// Asks the fiber to unwind at its next suspension. Its worker only. True: queue it.
+    /// Asks the fiber to unwind at its next suspension. True: queue it.
     #[must_use]
     pub(crate) fn cancel(&self) -> bool {
         self.notify(CANCEL)
+    }
+
+    /// Its worker: whether the fiber was asked to unwind, and is queued by this call.
+    #[must_use]
+    pub(crate) fn remind(&self) -> bool {
+        self.state.is_cut_short() && self.notify(0)
     }
 
     /// Takes the stack of a fiber that has ended.

@@ -13,6 +13,7 @@ mod record;
 mod running;
 mod schedule;
 mod state;
+mod unwind;
 
 #[cfg(test)]
 mod loom_join;
@@ -30,12 +31,14 @@ pub(crate) use id::{IdSupply, Identity};
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
 pub(crate) use running::Running;
 pub(crate) use schedule::{OnEnd, Schedule};
-pub(crate) use state::{TOKEN, WOKEN};
+pub(crate) use state::{ASKED, CANCEL, EXPIRED, TOKEN, WOKEN};
+pub(crate) use unwind::{Resumed, Unwinding, unwind_to};
 
 pub use handle::{Fiber, Fiber as Thread};
 pub use id::{FiberId, FiberId as ThreadId};
 
 // The facade: what lives beside this folder.
+pub use crate::cancel::{panicking, shield};
 pub use crate::error::JoinError;
 pub use crate::join::JoinHandle;
 pub use crate::park::{park, park_timeout};

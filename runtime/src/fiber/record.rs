@@ -5,8 +5,9 @@
 //! # Who may touch what, when
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
-//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`:
-//!    the fiber's worker, and the fiber itself while it runs there (which is the same thread, S1).
+//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `frames`,
+//!    `left_unwinding`: the fiber's worker, and the fiber itself while it runs there (which is the same
+//!    thread, S1).
 //!    Exceptions: whoever `State::notify` or `scan_end` made responsible for queueing reads `home`;
 //!    a dump between `State::scan_begin` and `scan_end` reads all of them.
 //! 3. `next`: whoever has the duty to queue the fiber, until it is queued; then the queue's owner.
@@ -29,6 +30,7 @@ use super::block;
 use super::id::{FiberId, Identity};
 use super::schedule::{OnEnd, Schedule};
 use super::state::State;
+use super::unwind::Frames;
 use crate::error::JoinError;
 use crate::shim::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -44,7 +46,7 @@ pub(crate) struct Header {
     pub(super) pending: Cell<u32>,
     /// How many `block_on` this fiber is inside.
     pub(crate) depth: Cell<u32>,
-    /// How many shields this fiber is inside: above 0 nothing cancels it.
+    /// How many shields this fiber is inside: what comes from outside of them does not unwind it.
     pub(crate) shield: Cell<u32>,
     /// Operations of ours that were ready at once, since it last parked.
     pub(crate) ready_ops: Cell<u32>,
@@ -55,6 +57,10 @@ pub(crate) struct Header {
     pub(super) stack: Cell<Option<SlabStack>>,
     /// Its place in its worker's list of bound fibers.
     pub(crate) bound_at: Cell<usize>,
+    /// The `timeout`s that it is inside, innermost first.
+    pub(super) frames: Frames,
+    /// See `Unwinding`.
+    pub(super) left_unwinding: Cell<u32>,
     pub(super) scheduler: Arc<dyn Schedule>,
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) id: FiberId,
@@ -69,6 +75,8 @@ pub(crate) struct Extra {
     /// Bytes of stack, if not the runtime's default.
     pub(crate) stack_size: Option<usize>,
     pub(crate) on_end: Option<Arc<dyn OnEnd>>,
+    /// The runtime's shutdown leaves this fiber alone: whoever waits for it decides.
+    pub(crate) sheltered: bool,
 }
 
 /// What the record does for its closure and result type.
@@ -192,6 +200,8 @@ impl FiberRef {
                 },
                 stack: Cell::new(None),
                 bound_at: Cell::new(usize::MAX),
+                frames: Frames::new(),
+                left_unwinding: Cell::new(0),
                 scheduler: seed.scheduler,
                 join_waker: UnsafeCell::new(None),
                 id: seed.id,
@@ -303,6 +313,11 @@ impl Header {
         self.extra.as_ref()?.on_end.as_deref()
     }
 
+    /// See `Extra::sheltered`.
+    pub(crate) fn is_sheltered(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.sheltered)
+    }
+
     /// For messages that may outlive the fiber.
     pub(crate) fn identity(&self) -> Identity {
         Identity {
@@ -343,6 +358,11 @@ impl Header {
 
     pub(crate) fn is_done(&self) -> bool {
         self.state.is_done()
+    }
+
+    /// See [`State::is_cut_short`].
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.state.is_cut_short()
     }
 
     /// Whether the fiber has a stack.

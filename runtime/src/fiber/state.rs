@@ -10,7 +10,9 @@
 //! | `NOTIFIED` | any thread | its worker, when it runs it | with `PARKED`: it is in a queue |
 //! | `TOKEN` | `unpark` | `park` | the user's park token |
 //! | `WOKEN` | a waker of its outermost `block_on` | that `block_on` | poll again |
-//! | `CANCEL` | shutdown | nobody | unwind at the next suspension |
+//! | `CANCEL` | a handle, an owner, shutdown; any thread | nobody | unwind at the next suspension |
+//! | `ASKED` | a handle, with `CANCEL` | nobody | whoever waits for it wanted no result |
+//! | `EXPIRED` | a timer of one of its `timeout`s, or itself | itself | look at their deadlines at the next suspension |
 //! | `HANDLE` | creation | the join handle's drop | somebody may ask for the result |
 //! | `JOIN_WAKER` | the join handle | the join handle, or never again after `DONE` | the waker slot is readable |
 //! | `SCAN` | a dump, if there is `PARKED` without `NOTIFIED` | the dump | its stack is being read: calls only leave their bits |
@@ -39,8 +41,10 @@ pub(crate) const CANCEL: u32 = 1 << 6;
 pub(crate) const HANDLE: u32 = 1 << 7;
 pub(crate) const JOIN_WAKER: u32 = 1 << 8;
 pub(crate) const SCAN: u32 = 1 << 9;
+pub(crate) const EXPIRED: u32 = 1 << 10;
+pub(crate) const ASKED: u32 = 1 << 11;
 
-const NAMES: [(u32, &str); 10] = [
+const NAMES: [(u32, &str); 12] = [
     (FRESH, "FRESH"),
     (PARKED, "PARKED"),
     (DONE, "DONE"),
@@ -51,6 +55,8 @@ const NAMES: [(u32, &str); 10] = [
     (HANDLE, "HANDLE"),
     (JOIN_WAKER, "JOIN_WAKER"),
     (SCAN, "SCAN"),
+    (EXPIRED, "EXPIRED"),
+    (ASKED, "ASKED"),
 ];
 
 /// See the table above; the word itself is private and its transitions are verbs.
@@ -61,7 +67,7 @@ impl State {
         State(AtomicU32::new(FRESH | HANDLE))
     }
 
-    /// Calls for the fiber, leaving `reason` (`TOKEN`, `WOKEN`, `CANCEL` or 0) behind.
+    /// Calls for the fiber, leaving `reason` (`TOKEN`, `WOKEN`, `CANCEL`, `EXPIRED` or 0) behind.
     /// True: the caller must put the fiber into a queue, and nobody else will.
     #[inline]
     #[must_use]
@@ -116,10 +122,28 @@ impl State {
         self.0.load(Ordering::Relaxed) & reason != 0
     }
 
-    /// The running fiber: whether somebody asked it to unwind.
+    /// The running fiber: whether somebody asked it to unwind. The bit carries no data.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.has(CANCEL) // it carries no data
+        self.has(CANCEL)
+    }
+
+    /// The running fiber, at a suspension: whether it may have to unwind. One look for all reasons.
+    #[inline]
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.has(CANCEL | EXPIRED)
+    }
+
+    /// The running fiber: clears `EXPIRED`, before it looks at its deadlines. Not `NOTIFIED`: the
+    /// wait that it is in has looked at its condition already.
+    pub(crate) fn clear_expired(&self) {
+        // Acquire pairs with the Release of `notify`: a timer that set the bit has elapsed.
+        self.0.fetch_and(!EXPIRED, Ordering::Acquire);
+    }
+
+    /// The running fiber: one of its deadlines has passed.
+    pub(crate) fn set_expired(&self) {
+        self.0.fetch_or(EXPIRED, Ordering::Relaxed);
     }
 
     /// A dump, from any thread: holds a parked fiber still. False: it is not parked, or called, or

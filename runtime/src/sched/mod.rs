@@ -5,6 +5,7 @@ mod inbox;
 mod queues;
 mod shared;
 mod shutdown;
+mod stats;
 mod worker;
 
 #[cfg(test)]

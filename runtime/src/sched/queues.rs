@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use super::shared::Shared;
+use super::stats::add;
 use crate::fiber::FiberPtr;
 use crate::shim::deque::{Steal, Worker as Deque};
 
@@ -92,21 +93,22 @@ impl Queues {
         let ready = self.ready.borrow_mut().pop_front().map(Pick::Started);
         ready
             .or_else(|| self.fresh.pop().map(Pick::Fresh))
-            .or_else(|| steal(|| shared.injector.steal()).map(Pick::Fresh))
+            .or_else(|| inject(shared, index).map(Pick::Fresh))
     }
 
     #[cold]
     fn pick_for_fairness(&self, shared: &Shared, index: usize) -> Option<Pick> {
         self.empty_inbox(shared, index);
-        steal(|| shared.injector.steal())
+        inject(shared, index)
             .or_else(|| steal(|| shared.workers[index].stealer.steal()))
             .map(Pick::Fresh)
     }
 
     /// Moves what others sent into the queues where it belongs.
     pub(super) fn empty_inbox(&self, shared: &Shared, index: usize) {
-        let mut fresh = false;
+        let (mut fresh, mut taken) = (false, 0);
         shared.workers[index].inbox.take(|fiber| {
+            taken += 1;
             // SAFETY: a queued fiber is live, and its queue's owner may ask (rule 2).
             if unsafe { fiber.header() }.is_started() {
                 self.push_ready(fiber);
@@ -115,6 +117,9 @@ impl Queues {
                 fresh = true;
             }
         });
+        if taken > 0 {
+            add(&shared.workers[index].stats.inbox_pops, taken);
+        }
         if fresh {
             shared.wake_searcher();
         }
@@ -124,7 +129,9 @@ impl Queues {
     pub(super) fn steal(&self, shared: &Shared, index: usize) -> Option<Pick> {
         let workers = shared.workers.len();
         let start = self.next_random() as usize % workers;
-        (0..workers)
+        let stats = &shared.workers[index].stats;
+        add(&stats.searches, 1);
+        let found = (0..workers)
             .map(|offset| (start + offset) % workers)
             .filter(|&victim| victim != index)
             .find_map(|victim| {
@@ -133,8 +140,17 @@ impl Queues {
                         .stealer
                         .steal_batch_and_pop(&self.fresh)
                 })
-            })
-            .map(Pick::Fresh)
+            });
+        if found.is_some() {
+            add(&stats.steals, 1);
+            // This deque was empty; who steals from it meanwhile makes the figure a little small.
+            add(&stats.stolen, 1 + self.fresh.len() as u64);
+        }
+        found.map(Pick::Fresh)
+    }
+
+    pub(super) fn ready_len(&self) -> u64 {
+        self.ready.borrow().len() as u64
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -149,6 +165,13 @@ impl Queues {
         self.random.set(x);
         x
     }
+}
+
+/// The oldest fiber of the injector.
+fn inject(shared: &Shared, index: usize) -> Option<FiberPtr> {
+    let fiber = steal(|| shared.injector.steal())?;
+    add(&shared.workers[index].stats.injector_pops, 1);
+    Some(fiber)
 }
 
 /// Steals until it is clear whether there was something.

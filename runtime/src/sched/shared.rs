@@ -10,13 +10,14 @@ use parking_lot::Mutex;
 use super::idle::{Idle, SleepFlag};
 use super::inbox::{Inbox, published};
 use super::shutdown::Shutdown;
+use super::stats::{Stats, add};
 use super::worker::Worker;
 use crate::current;
 use crate::driver::{BlockingPool, Spawner, TokioHandle};
 use crate::error::JoinError;
 use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
-use crate::shim::{AtomicU64, Ordering, fence};
+use crate::shim::{AtomicU64, Figure, Ordering, fence};
 use crate::stack_pool::StackSource;
 
 /// What a runtime is made with.
@@ -40,18 +41,23 @@ pub(crate) struct Shared {
     pub(super) shutdown: Shutdown,
     /// Spawns by threads that are no workers of this runtime.
     pub(super) outside: Count,
+    /// Sleeps that such threads ended.
+    pub(super) outside_wakes: Figure,
 }
 
-/// A worker, as the others see it.
+/// A worker, as the others see it. First what it writes and the others seldom read, in cache lines of
+/// their own.
+#[repr(C)]
 pub(super) struct Remote {
-    pub(super) inbox: Inbox,
+    pub(super) count: Count,
+    /// Bound fibers. Written by the worker only.
+    pub(super) bound: AtomicU64,
+    pub(super) stats: Stats,
+    pub(super) inbox: CachePadded<Inbox>,
     pub(super) sleep: SleepFlag,
     pub(super) stealer: Stealer<FiberPtr>,
     /// Wakes the worker's reactor; there from its first turn to its last. Locked once per sleep.
     pub(super) reactor: Mutex<Option<Waker>>,
-    pub(super) count: Count,
-    /// Bound fibers. Written by the worker only.
-    pub(super) bound: AtomicU64,
 }
 
 /// Fibers that one party spawned and ended, both only growing.
@@ -92,12 +98,13 @@ impl Shared {
             .iter()
             .map(|deque| {
                 CachePadded::new(Remote {
-                    inbox: Inbox::new(),
+                    count: Count::new(),
+                    bound: AtomicU64::new(0),
+                    stats: Stats::default(),
+                    inbox: CachePadded::new(Inbox::new()),
                     sleep: SleepFlag::new(),
                     stealer: deque.stealer(),
                     reactor: Mutex::new(None),
-                    count: Count::new(),
-                    bound: AtomicU64::new(0),
                 })
             })
             .collect();
@@ -110,6 +117,7 @@ impl Shared {
             injector: Injector::new(),
             idle: Idle::new(),
             outside: Count::new(),
+            outside_wakes: Figure::new(0),
         };
         Ok((Arc::new(shared), deques))
     }
@@ -145,8 +153,9 @@ impl Shared {
             // No live fiber keeps the runtime up meanwhile: as in `spawn_outside`.
             fence(Ordering::SeqCst);
         }
-        if self.shutdown.is_closed() {
-            // SAFETY: nobody else knows the fiber yet.
+        // SAFETY: nobody else knows the fiber yet.
+        if self.shutdown.is_closed() && !unsafe { fiber.header() }.is_sheltered() {
+            // SAFETY: as above.
             unsafe { refuse_fresh(fiber, JoinError::cancelled) };
             bump(&count.ended);
             // The spawner's turn comes too; it may be in a loop that only this tells to end.
@@ -173,12 +182,17 @@ impl Shared {
     }
 
     /// If this runtime is closed: asks the running fiber, if it is one of this runtime's, to unwind.
-    /// Its worker will, but may not have come to it yet.
-    pub(crate) fn cancel_running_if_closed(&self) {
-        if self.shutdown.is_closed()
-            && let Some(worker) = self.local_worker()
-        {
-            worker.cancel_running();
+    /// Its worker will, but may not have come to it yet. False: there is none, or it is open.
+    pub(crate) fn cancel_running_if_closed(&self) -> bool {
+        if !self.shutdown.is_closed() {
+            return false;
+        }
+        match self.local_worker() {
+            Some(worker) if worker.is_on_fiber() => {
+                worker.cancel_running();
+                true
+            }
+            _ => false,
         }
     }
 
@@ -221,8 +235,19 @@ impl Shared {
         remote.inbox.push(fiber);
         published();
         if self.idle.end_sleep(&remote.sleep) {
-            remote.wake_reactor();
+            self.wake_reactor(remote);
         }
+    }
+
+    /// Wakes a worker whose sleep the caller ended.
+    fn wake_reactor(&self, remote: &Remote) {
+        match self.local_worker() {
+            Some(worker) => add(&self.workers[worker.index].stats.wakes, 1),
+            None => {
+                self.outside_wakes.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        remote.wake_reactor();
     }
 
     /// There is work that anybody may take.
@@ -230,7 +255,7 @@ impl Shared {
         published();
         let workers = self.workers.iter().map(|remote| (&remote.sleep, remote));
         if let Some(remote) = self.idle.pick_sleeper(workers) {
-            remote.wake_reactor();
+            self.wake_reactor(remote);
         }
     }
 
@@ -239,7 +264,7 @@ impl Shared {
         published();
         for remote in &self.workers {
             if self.idle.end_sleep(&remote.sleep) {
-                remote.wake_reactor();
+                self.wake_reactor(remote);
             }
         }
     }

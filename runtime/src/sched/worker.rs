@@ -8,10 +8,11 @@ use std::task::Waker;
 
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
+use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply};
+use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding};
 use crate::shim::Ordering;
 use crate::shim::deque::Worker as Deque;
 use crate::stack_pool::StackPool;
@@ -97,6 +98,7 @@ impl Worker {
             queues: Queues::new(deque, index),
             context: Context {
                 fiber: Cell::new(None),
+                unwinding: Unwinding::new(),
                 cancel_deferred: Cell::new(false),
                 blocks: Blocks::new(),
                 reactor,
@@ -125,8 +127,13 @@ impl Worker {
         self.in_turn.set(true);
         self.turn_asked.set(false);
         self.wake_up(reactor);
+        let stats = &self.remote().stats;
+        add(&stats.turns, 1);
         let turn = self.run_fibers();
         self.in_turn.set(false);
+        stats
+            .ready
+            .store(self.queues.ready_len(), Ordering::Relaxed);
         turn
     }
 
@@ -137,7 +144,9 @@ impl Worker {
             *remote.reactor.lock() = Some(reactor.clone());
         }
         if self.slept.replace(false) {
-            self.searching.set(self.shared.idle.wake_up(&remote.sleep));
+            let end = self.shared.idle.wake_up(&remote.sleep);
+            self.searching.set(end.searching);
+            add(&remote.stats.woken, u64::from(end.by_other));
         }
         // What is fresh in there becomes stealable before this worker is busy.
         self.queues.empty_inbox(&self.shared, self.index);
@@ -146,13 +155,13 @@ impl Worker {
     fn run_fibers(&self) -> Turn {
         let interval = self.shared.config.event_interval;
         let mut left = interval;
-        loop {
+        let turn = loop {
             if self.shared.shutdown.is_closed() && self.drain() {
-                return Turn::Exit;
+                break Turn::Exit;
             }
             let Some(pick) = self.find() else {
                 if self.fall_asleep() {
-                    return Turn::Sleep;
+                    break Turn::Sleep;
                 }
                 continue;
             };
@@ -160,9 +169,11 @@ impl Worker {
             left -= 1;
             // Without budget every tokio future is pending: polling one would be waste.
             if left == 0 || !has_budget_remaining() {
-                return self.pause();
+                break self.pause();
             }
-        }
+        };
+        add(&self.remote().stats.switches, u64::from(interval - left));
+        turn
     }
 
     /// Ends a turn so that tokio looks at timers and I/O.
@@ -224,11 +235,13 @@ impl Worker {
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
+            add(&remote.stats.sleeps, 1);
             self.slept.set(true);
             return true;
         }
         // If somebody else ended it, they wake the reactor: one turn too many, no harm.
-        self.searching.set(shared.idle.wake_up(&remote.sleep));
+        self.searching
+            .set(shared.idle.wake_up(&remote.sleep).searching);
         if last_searcher {
             // Whoever pushed that work relied on this searcher, who may now be busy with part of it.
             shared.wake_searcher();
@@ -269,7 +282,29 @@ impl Worker {
         self.context.fiber.set(Some(fiber));
         let after = switch();
         self.context.fiber.set(None);
+        if self.context.unwinding.concerns() {
+            self.note_unwinding(fiber, after == AfterSwitch::Finish);
+        }
         after
+    }
+
+    /// Keeps account of who is in mid-unwind; when nobody is any more, reminds those who waited for
+    /// that to unwind themselves (S6).
+    #[cold]
+    fn note_unwinding(&self, fiber: FiberPtr, ended: bool) {
+        // SAFETY: a fiber that was just switched away from is live until `finish`.
+        let over = self
+            .context
+            .unwinding
+            .left(unsafe { fiber.header() }, ended);
+        if over && self.context.cancel_deferred.take() {
+            for fiber in self.bound.borrow().iter() {
+                // SAFETY: bound fibers are live.
+                if unsafe { fiber.header() }.remind() {
+                    self.queues.push_ready(*fiber);
+                }
+            }
+        }
     }
 
     /// Binds a fresh fiber to this worker and runs it (S1). `None`: there was no stack for it.
@@ -286,7 +321,7 @@ impl Worker {
                 return None;
             }
         };
-        if self.draining.get() {
+        if self.draining.get() && !header.is_sheltered() {
             // A fresh fiber is in the queue that it came from, and in no other.
             let _ = header.cancel();
         }
@@ -331,11 +366,15 @@ impl Worker {
         self.context.fiber.get().is_some()
     }
 
-    /// Asks the running fiber, if any, to unwind at its next suspension.
+    /// Asks the running fiber, if any, to unwind at its next suspension, unless its owner decides that.
     pub(super) fn cancel_running(&self) {
         if let Some(fiber) = self.context.fiber.get() {
-            // SAFETY: a running fiber is live. It is in no queue, and needs none.
-            let _ = unsafe { fiber.header() }.cancel();
+            // SAFETY: a running fiber is live.
+            let header = unsafe { fiber.header() };
+            if !header.is_sheltered() {
+                // It is in no queue, and needs none.
+                let _ = header.cancel();
+            }
         }
     }
 

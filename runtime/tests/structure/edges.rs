@@ -8,6 +8,7 @@ use super::source::{Source, has_word};
 /// then what a fiber is; the scheduler beside that. An edge that nothing uses fails too.
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
+    ("cancel", &["current"]),
     ("builder", &["driver", "runtime", "sched", "stack_pool"]),
     ("current", &["driver", "fiber"]),
     ("driver", &[]),
@@ -16,17 +17,18 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "handle",
         &[
-            "current", "driver", "fiber", "join", "runtime", "sched", "scope",
+            "current", "driver", "fiber", "join", "metrics", "park", "runtime", "sched", "scope",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
+    ("metrics", &[]),
     ("net", &["block_on", "current", "shim", "time"]),
     ("park", &["current", "fiber", "time"]),
     ("root", &["runtime"]),
     (
         "runtime",
         &[
-            "builder", "current", "driver", "handle", "join", "sched", "time",
+            "builder", "current", "driver", "handle", "join", "metrics", "sched", "time",
         ],
     ),
     (
@@ -37,6 +39,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "driver",
             "error",
             "fiber",
+            "metrics",
             "shim",
             "stack_pool",
         ],
@@ -53,7 +56,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         &["current", "fiber", "handle", "join", "scope", "stack_pool"],
     ),
     ("stack_pool", &[]),
-    ("time", &["block_on", "current"]),
+    ("time", &["block_on", "current", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
 ];
 

@@ -21,6 +21,11 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
         "a table of functions, never written",
     ),
     (
+        "park/waker.rs",
+        "EXPIRE",
+        "a table of functions, never written",
+    ),
+    (
         "runtime.rs",
         "DEFAULT",
         "the default runtime, started at first use",
@@ -40,6 +45,10 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
     (
         "scope.rs",
         "the children are waited for before an unwind goes on (S5)",
+    ),
+    (
+        "time/timeout.rs",
+        "an unwind that was meant for a `timeout` ends there",
     ),
     (
         "unblock.rs",
