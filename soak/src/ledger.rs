@@ -173,10 +173,21 @@ impl Ledger {
             let doing = slot.doing.try_lock().map_or("?", |doing| *doing);
             let since = now.saturating_sub(slot.since.load(Ordering::Relaxed));
             let owner = slot.owner.load(Ordering::Relaxed);
-            let cancel = if slot.may_cancel.load(Ordering::SeqCst) { ", cancelled" } else { "" };
-            let _ = writeln!(text, "  #{index} {state} {doing}, since {since} ms{cancel} (owner {owner} - 1)");
+            let cancel = if slot.may_cancel.load(Ordering::SeqCst) {
+                ", cancelled"
+            } else {
+                ""
+            };
+            let _ = writeln!(
+                text,
+                "  #{index} {state} {doing}, since {since} ms{cancel} (owner {owner} - 1)"
+            );
         }
-        let _ = writeln!(text, "  {shown} of {used} fibers have not ended; {:?}", self.totals());
+        let _ = writeln!(
+            text,
+            "  {shown} of {used} fibers have not ended; {:?}",
+            self.totals()
+        );
         text
     }
 
@@ -229,8 +240,9 @@ impl Spawned {
     pub(crate) fn start(self) -> Me {
         let state = &self.ledger.fibers[self.index].state;
         let before = state.swap(RUNNING, Ordering::SeqCst);
-        self.ledger
-            .check(before == QUEUED, || format!("fiber #{} runs again: {before}", self.index));
+        self.ledger.check(before == QUEUED, || {
+            format!("fiber #{} runs again: {before}", self.index)
+        });
         let me = Me {
             index: self.index,
             ledger: Arc::clone(&self.ledger),
@@ -245,9 +257,10 @@ impl Drop for Spawned {
     fn drop(&mut self) {
         let slot = &self.ledger.fibers[self.index];
         let before = slot.state.swap(ENDED, Ordering::SeqCst);
-        self.ledger.check(before == QUEUED || before == RUNNING, || {
-            format!("fiber #{} ends again", self.index)
-        });
+        self.ledger
+            .check(before == QUEUED || before == RUNNING, || {
+                format!("fiber #{} ends again", self.index)
+            });
     }
 }
 
@@ -261,8 +274,10 @@ pub(crate) struct Me {
 impl Me {
     fn doing(&self, what: &'static str) -> &'static str {
         let slot = &self.ledger.fibers[self.index];
-        slot.since
-            .store(self.ledger.begun.elapsed().as_millis() as u32, Ordering::Relaxed);
+        slot.since.store(
+            self.ledger.begun.elapsed().as_millis() as u32,
+            Ordering::Relaxed,
+        );
         std::mem::replace(&mut *unpoisoned(&slot.doing), what)
     }
 
@@ -291,15 +306,18 @@ impl Value {
     /// As a message that is on its way.
     pub(crate) fn send(self) -> Value {
         let before = self.ledger.values[self.index].swap(SENT, Ordering::SeqCst);
-        self.ledger.check(before == LIVE, || format!("value {} is sent again", self.index));
+        self.ledger.check(before == LIVE, || {
+            format!("value {} is sent again", self.index)
+        });
         self.ledger.sent.fetch_add(1, Ordering::SeqCst);
         self
     }
 
     pub(crate) fn receive(&self) {
         let before = self.ledger.values[self.index].swap(RECEIVED, Ordering::SeqCst);
-        self.ledger
-            .check(before == SENT, || format!("message {} came twice, or unsent", self.index));
+        self.ledger.check(before == SENT, || {
+            format!("message {} came twice, or unsent", self.index)
+        });
         self.ledger.received.fetch_add(1, Ordering::SeqCst);
     }
 }
