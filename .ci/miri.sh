@@ -19,10 +19,10 @@ export MIRIFLAGS="-Zmiri-disable-isolation"
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-timeout 600 cargo +nightly miri test -p sisal --lib 2>&1 | tee "$log"
+timeout 1500 cargo +nightly miri test -p sisal --lib 2>&1 | tee "$log"
 count_tests "$log" "$FLOOR_MIRI" "miri"
 for seed in 1 2; do
     # Other orders of the threads, and other values that a weak load may see.
-    MIRIFLAGS="$MIRIFLAGS -Zmiri-seed=$seed" timeout 600 cargo +nightly miri test -p sisal --lib --quiet 2>&1 | tee "$log"
+    MIRIFLAGS="$MIRIFLAGS -Zmiri-seed=$seed" timeout 1500 cargo +nightly miri test -p sisal --lib --quiet 2>&1 | tee "$log"
     count_tests "$log" "$FLOOR_MIRI" "miri, seed $seed"
 done

@@ -242,7 +242,14 @@ fn every_wait_is_cut_short() {
 fn from_anywhere() {
     let _watchdog = watchdog(60);
     for workers in [1, 2] {
-        for by in ["a thread", "a fiber", "an async task", "itself", "its child", "a waker"] {
+        for by in [
+            "a thread",
+            "a fiber",
+            "an async task",
+            "itself",
+            "its child",
+            "a waker",
+        ] {
             let runtime = runtime(workers);
             let handle = Arc::new(Mutex::new(None::<JoinHandle<()>>));
             let begun = Count::new();
@@ -397,7 +404,11 @@ fn held_off_it_disturbs_no_wait() {
         settle();
         assert_eq!(gate.polls(), 1, "a cancel is no wake of the future's");
         gate.open();
-        assert_eq!(child.join().ok(), Some(()), "it has no wait after the shield");
+        assert_eq!(
+            child.join().ok(),
+            Some(()),
+            "it has no wait after the shield"
+        );
         assert_eq!(*order.lock().unwrap(), ["parked", "polled"]);
     });
 }
@@ -434,7 +445,10 @@ fn joining_itself_is_an_error() {
             };
             let text = error.to_string();
             assert!(text.contains("cannot join itself"), "{text}");
-            assert!(text.contains(&format!("{id:?}")) || text.contains("fiber"), "{text}");
+            assert!(
+                text.contains(&format!("{id:?}")) || text.contains("fiber"),
+                "{text}"
+            );
             assert!(!error.is_panic() && !error.is_cancelled());
         }
     });

@@ -37,7 +37,10 @@ fn is_caught(test: &str, kind: &str, case: fn()) {
     };
     let said = said(&child);
     assert!(!child.status.success(), "{kind} went unnoticed");
-    assert!(said.contains(&format!("AddressSanitizer: {kind}")), "{said}");
+    assert!(
+        said.contains(&format!("AddressSanitizer: {kind}")),
+        "{said}"
+    );
     assert!(said.contains("stack_init_trampoline"), "{said}");
 }
 
