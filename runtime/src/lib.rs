@@ -43,6 +43,7 @@ mod error;
 pub mod fiber;
 mod handle;
 mod join;
+mod local_key;
 #[cfg(test)]
 mod loom_support;
 mod metrics;
@@ -56,16 +57,18 @@ mod spawn;
 mod stack_pool;
 pub mod time;
 mod unblock;
+mod unfinished;
 
 pub use block_on::block_on;
 pub use builder::Builder;
 pub use handle::Handle;
-pub use metrics::{Metrics, OutsideMetrics, WorkerMetrics};
+pub use metrics::{Metrics, OutsideMetrics, StackMetrics, StackUsage, WorkerMetrics};
 pub use root::run;
 pub use runtime::Runtime;
 pub use spawn::spawn;
 pub use time::timeout;
 pub use unblock::unblock;
+pub use unfinished::{Unfinished, UnfinishedFiber};
 
 mod root;
 

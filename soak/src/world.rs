@@ -181,7 +181,8 @@ pub(crate) fn round(
         }
         _ => {
             drop(Close(Arc::clone(&world)));
-            runtime.shutdown_timeout(Duration::from_secs(60));
+            let ended = runtime.shutdown_timeout(Duration::from_secs(60));
+            ledger.check(ended.is_ok(), || format!("{ended:?}"));
         }
     }
     for root in roots {

@@ -91,6 +91,7 @@ where
         header.shield.set(0);
         Err(JoinError::cancelled(header.identity()))
     } else {
+        header.root.set((&raw const header).addr());
         match catch_unwind(AssertUnwindSafe(closure)) {
             Ok(value) => Ok(value),
             Err(payload) if payload.is::<Unwind>() => Err(JoinError::cancelled(header.identity())),
@@ -148,6 +149,7 @@ pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Ident
     unsafe {
         let header = fiber.header();
         (header.vtable.refuse)(fiber, why(header.identity()));
+        header.close_span();
         drop(FiberRef::adopt(fiber));
     }
 }
@@ -166,9 +168,19 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
         unsafe { *stage = Stage::Result(result) };
         stage
     };
+    if !header.state.has(HANDLE) {
+        // Nobody will ask: its destructor still finds the fiber's locals, as in a thread that std
+        // detached. SAFETY: the body still owns the stage (rule 4).
+        if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
+            drop_unseen(header, result);
+        }
+    }
+    // Before anybody who joins sees the end, as std's threads do it.
+    header.locals.destroy();
     let before = header.state.finish();
     if before & HANDLE == 0 {
-        // SAFETY: without a handle the body still owns the stage (rule 4).
+        // SAFETY: without a handle the body still owns the stage (rule 4). Empty if that was known
+        // before.
         if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
             drop_unseen(header, result);
         }
@@ -183,6 +195,8 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     if let Some(on_end) = header.on_end() {
         on_end.ended();
     }
+    // What wakers, a subscriber or that result's destructor have made since.
+    header.locals.free();
     if header.depth.get() > 0 {
         // A wait of this fiber is on the stack of a coroutine that was left suspended. Its frame
         // points here; it will find that out and abort, but not by reading freed memory.
@@ -212,7 +226,7 @@ pub(super) fn drop_contained<V>(value: V) {
 }
 
 /// Calls a user's code; a panic goes no further, nor does one of its payload's destructor.
-fn contain(f: impl FnOnce()) {
+pub(super) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
         && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::task::{Wake, Waker};
 
-use super::block::Blocks;
 use super::body::refuse_fresh;
 use super::record::{Extra, FiberPtr, FiberRef, Seed};
 use super::schedule::{OnEnd, Schedule};
@@ -241,6 +240,7 @@ fn the_end_is_told_once_and_last() {
             id: FiberId::next(),
             spawned_at: std::panic::Location::caller(),
             scheduler: queue().0,
+            hooked: false,
             extra: Some(Box::new(Extra {
                 name: Some("named".into()),
                 on_end: Some(told.clone()),
@@ -272,22 +272,6 @@ fn the_end_is_told_once_and_last() {
             assert!(unsafe { handle.take_result::<()>() }.is_some());
         }
     }
-}
-
-#[test]
-fn a_workers_blocks_are_used_again_and_freed() {
-    let blocks = Blocks::new();
-    assert!(blocks.pop().is_none());
-    let given: Vec<_> = (0..3)
-        .map(|_| super::block::allocate::<[u64; 8]>())
-        .collect();
-    for block in &given {
-        assert!(blocks.push(block.cast()));
-    }
-    // The last one first; the rest goes with the worker.
-    assert_eq!(blocks.pop(), Some(given[2].cast()));
-    // SAFETY: out of the cache, and not used again.
-    unsafe { super::block::free::<[u64; 8]>(given[2]) };
 }
 
 #[test]

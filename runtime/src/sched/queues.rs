@@ -1,7 +1,7 @@
 //! A worker's own queues, and the order in which it looks for its next fiber.
 //!
-//! `next` (just woken by the running fiber) · `ready` (bound, owner only) · `fresh` (stealable) ·
-//! inbox · injector · victims. Every `FAIRNESS_INTERVAL` picks the order is turned round.
+//! `next` (just woken by the running fiber) · `ready` (bound, owner only) · `local` (fresh, owner
+//! only) · `fresh` (stealable) · inbox · injector · victims. Every `FAIRNESS_INTERVAL` picks the order is turned round.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -24,6 +24,10 @@ pub(super) struct Queues {
     next_uses: Cell<u32>,
     ready: RefCell<VecDeque<FiberPtr>>,
     fresh: Deque<FiberPtr>,
+    /// Fresh fibers that are not `Send`: nobody else ever sees them before they are bound (S2).
+    local: RefCell<VecDeque<FiberPtr>>,
+    /// The last pick for fairness was the oldest of `local`: the next is somebody else's.
+    local_had_turn: Cell<bool>,
     picks: Cell<u32>,
     /// State of the victims' random order (xorshift; G. Marsaglia, "Xorshift RNGs", 2003).
     random: Cell<u32>,
@@ -44,6 +48,8 @@ impl Queues {
             next_uses: Cell::new(0),
             ready: RefCell::new(VecDeque::new()),
             fresh,
+            local: RefCell::new(VecDeque::new()),
+            local_had_turn: Cell::new(false),
             picks: Cell::new(0),
             random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
         }
@@ -51,6 +57,10 @@ impl Queues {
 
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.fresh.push(fiber);
+    }
+
+    pub(super) fn push_local(&self, fiber: FiberPtr) {
+        self.local.borrow_mut().push_back(fiber);
     }
 
     #[inline]
@@ -86,6 +96,10 @@ impl Queues {
         if let Some(fiber) = self.ready.borrow_mut().pop_front() {
             return Some(Pick::Started(fiber));
         }
+        // Newest first, as `fresh`; before it, because others may help with that.
+        if let Some(fiber) = self.local.borrow_mut().pop_back() {
+            return Some(Pick::Fresh(fiber));
+        }
         if let Some(fiber) = self.fresh.pop() {
             return Some(Pick::Fresh(fiber));
         }
@@ -99,6 +113,14 @@ impl Queues {
     #[cold]
     fn pick_for_fairness(&self, shared: &Shared, index: usize) -> Option<Pick> {
         self.empty_inbox(shared, index);
+        if !self.local_had_turn.replace(true)
+            && let Some(fiber) = self.local.borrow_mut().pop_front()
+        {
+            // Beside the turn of the others, not in its place: the next pick is theirs.
+            self.picks.set(self.picks.get().wrapping_sub(1));
+            return Some(Pick::Fresh(fiber));
+        }
+        self.local_had_turn.set(false);
         inject(shared, index)
             .or_else(|| steal(|| shared.workers[index].stealer.steal()))
             .map(Pick::Fresh)
@@ -154,7 +176,10 @@ impl Queues {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.next.get().is_none() && self.ready.borrow().is_empty() && self.fresh.is_empty()
+        self.next.get().is_none()
+            && self.ready.borrow().is_empty()
+            && self.local.borrow().is_empty()
+            && self.fresh.is_empty()
     }
 
     fn next_random(&self) -> u32 {

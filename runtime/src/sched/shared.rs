@@ -7,15 +7,16 @@ use std::task::Waker;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use super::census::Census;
 use super::idle::{Idle, SleepFlag};
 use super::inbox::{Inbox, published};
 use super::shutdown::Shutdown;
 use super::stats::{Stats, add};
 use super::worker::Worker;
 use crate::current;
-use crate::driver::{BlockingPool, Spawner, TokioHandle};
+use crate::driver::{BlockingPool, BlockingThreads, Spawner, TokioHandle};
 use crate::error::JoinError;
-use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
+use crate::fiber::{FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
 use crate::shim::{AtomicU64, Figure, Ordering, fence};
 use crate::stack_pool::StackSource;
@@ -29,12 +30,14 @@ pub(crate) struct Config {
     pub(crate) tokio: Option<TokioHandle>,
     pub(crate) event_interval: u32,
     pub(crate) max_blocking_threads: usize,
+    pub(crate) on_switch: Option<SwitchHooks>,
 }
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) blocking: Spawner,
     pub(super) stacks: Arc<StackSource>,
+    records: Records,
     pub(super) workers: Box<[CachePadded<Remote>]>,
     pub(super) injector: Injector<FiberPtr>,
     pub(super) idle: Idle,
@@ -58,6 +61,10 @@ pub(super) struct Remote {
     pub(super) stealer: Stealer<FiberPtr>,
     /// Wakes the worker's reactor; there from its first turn to its last. Locked once per sleep.
     pub(super) reactor: Mutex<Option<Waker>>,
+    /// For a shutdown.
+    pub(super) census: Census,
+    /// For what tokio's own calls on this worker block.
+    pub(super) blocking: BlockingThreads,
 }
 
 /// Fibers that one party spawned and ended, both only growing.
@@ -105,6 +112,8 @@ impl Shared {
                     sleep: SleepFlag::new(),
                     stealer: deque.stealer(),
                     reactor: Mutex::new(None),
+                    census: Census::new(),
+                    blocking: BlockingThreads::default(),
                 })
             })
             .collect();
@@ -113,6 +122,7 @@ impl Shared {
             shutdown: Shutdown::new(config.workers, pool),
             config,
             stacks: Arc::new(stacks),
+            records: Records::default(),
             workers,
             injector: Injector::new(),
             idle: Idle::new(),
@@ -146,7 +156,20 @@ impl Shared {
         }
     }
 
-    pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
+    /// Takes in a fresh fiber that only the calling thread, a worker of this runtime, may run or
+    /// drop (S2). On a closed runtime it ends at once, cancelled.
+    pub(crate) fn spawn_local(&self, fiber: FiberPtr) {
+        let Some(worker) = self.local_worker() else {
+            unreachable!("`spawn_local` asked whether this is a worker");
+        };
+        if self.admit(worker, fiber) {
+            worker.push_local(fiber);
+        }
+    }
+
+    /// Counts a fiber that `worker`, the caller's, spawns. False: the runtime is closed, and the
+    /// fiber has ended.
+    fn admit(&self, worker: &Worker, fiber: FiberPtr) -> bool {
         let count = &self.workers[worker.index].count;
         bump(&count.spawned);
         if !worker.is_on_fiber() {
@@ -160,7 +183,15 @@ impl Shared {
             bump(&count.ended);
             // The spawner's turn comes too; it may be in a loop that only this tells to end.
             worker.cancel_running();
-            return self.wake_all();
+            self.wake_all();
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
+        if !self.admit(worker, fiber) {
+            return;
         }
         if self.workers.len() == 1 {
             return worker.push_fresh(fiber);
@@ -182,17 +213,12 @@ impl Shared {
     }
 
     /// If this runtime is closed: asks the running fiber, if it is one of this runtime's, to unwind.
-    /// Its worker will, but may not have come to it yet. False: there is none, or it is open.
-    pub(crate) fn cancel_running_if_closed(&self) -> bool {
-        if !self.shutdown.is_closed() {
-            return false;
-        }
-        match self.local_worker() {
-            Some(worker) if worker.is_on_fiber() => {
-                worker.cancel_running();
-                true
-            }
-            _ => false,
+    /// Its worker will, but may not have come to it yet.
+    pub(crate) fn cancel_running_if_closed(&self) {
+        if self.shutdown.is_closed()
+            && let Some(worker) = self.local_worker()
+        {
+            worker.cancel_running();
         }
     }
 
@@ -305,5 +331,13 @@ impl Schedule for Shared {
             Some(worker) if worker.index == home => worker.push_woken(fiber),
             _ => self.send(home, fiber),
         }
+    }
+
+    fn on_switch(&self) -> Option<&SwitchHooks> {
+        self.config.on_switch.as_ref()
+    }
+
+    fn records(&self) -> &Records {
+        &self.records
     }
 }

@@ -65,6 +65,7 @@ impl Shared {
                 wakes: self.outside_wakes.load(Ordering::Relaxed),
             },
             injected: self.injector.len(),
+            stacks: self.stacks.metrics(),
         }
     }
 }

@@ -1,18 +1,19 @@
 //! A worker: a thread that runs fibers and drives its own reactor.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::task::Waker;
 
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
+use super::start::Starting;
 use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding};
+use crate::fiber::{
+    self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding, WorkerSpan,
+};
 use crate::shim::Ordering;
 use crate::shim::deque::Worker as Deque;
 use crate::stack_pool::StackPool;
@@ -30,6 +31,7 @@ pub(super) struct Worker {
     pub(super) bound: RefCell<Vec<FiberPtr>>,
     stacks: RefCell<StackPool>,
     pub(super) ids: IdSupply,
+    span: WorkerSpan,
     /// The root future is being polled: it looks at the queues before it returns.
     in_turn: Cell<bool>,
     /// Outside a turn: the root future will be polled again.
@@ -40,6 +42,8 @@ pub(super) struct Worker {
     slept: Cell<bool>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
+    /// A fiber was ended without being unwound: this thread never ends (S7).
+    pub(super) has_retired: Cell<bool>,
 }
 
 /// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
@@ -55,38 +59,28 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-/// The main function of a worker's thread. Says on `started` whether the reactor could be made.
-pub(crate) fn main(
-    shared: Arc<Shared>,
-    index: usize,
-    deque: Deque<FiberPtr>,
-    started: Sender<io::Result<()>>,
-) {
+/// The main function of a worker's thread. Says by `starting` whether the reactor could be made.
+pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, starting: Starting) {
     // Half of the threads are the runtime's own pool's; tokio's file system and name lookup
     // use the pool of the worker that they are called on. The sum is what the user set.
     let blocking = shared.config.max_blocking_threads / 2 / shared.config.workers;
-    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1)) {
+    let threads = &shared.workers[index].blocking;
+    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1), threads) {
         Ok(driver) => driver,
-        Err(error) => {
-            // The receiver waits for every worker's answer.
-            let _ = started.send(Err(error));
-            return;
-        }
+        Err(error) => return starting.failed(error),
     };
     let bomb = AbortOnUnwind;
     let mut worker = Box::new(Worker::new(shared, index, deque, driver.reactor()));
     worker.context.worker = std::ptr::from_ref(&*worker).cast();
     let worker = &*worker;
-    let _ = started.send(Ok(()));
-    drop(started);
+    drop(starting);
     current::enter(&worker.context, || {
         driver.drive(|reactor| worker.turn(reactor));
         // It would keep the reactor's descriptors open for as long as anybody has a handle.
         *worker.remote().reactor.lock() = None;
-        // Destructors of async tasks run here, in thread state worker (S10).
-        driver.shut_down(worker.shared.shutdown.time_left());
+        worker.drop_tasks(driver);
     });
-    worker.shared.shutdown.worker_gone();
+    worker.leave();
     std::mem::forget(bomb);
 }
 
@@ -108,12 +102,14 @@ impl Worker {
             bound: RefCell::new(Vec::new()),
             stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
             ids: IdSupply::default(),
+            span: WorkerSpan::default(),
             in_turn: Cell::new(false),
             turn_asked: Cell::new(false),
             searching: Cell::new(false),
             first_turn: Cell::new(true),
             slept: Cell::new(false),
             draining: Cell::new(false),
+            has_retired: Cell::new(false),
             shared,
         }
     }
@@ -160,6 +156,9 @@ impl Worker {
                 break Turn::Exit;
             }
             let Some(pick) = self.find() else {
+                if self.tidy() {
+                    break Turn::Again;
+                }
                 if self.fall_asleep() {
                     break Turn::Sleep;
                 }
@@ -222,6 +221,26 @@ impl Worker {
         }
     }
 
+    /// Nothing to run: takes a step of giving memory of stacks back, so that no sleep begins before that
+    /// is done; tokio looks at timers and I/O between steps. False: nothing is left to do.
+    #[inline]
+    fn tidy(&self) -> bool {
+        let mut stacks = self.stacks.borrow_mut();
+        if !stacks.is_untidy() || self.draining.get() {
+            return false;
+        }
+        if self.searching.get() {
+            // Pushers would rely on this worker meanwhile.
+            self.stop_searching();
+        }
+        let worked = stacks.tidy();
+        if worked {
+            // A burst is over: its records go the way of its stacks.
+            self.context.blocks.flush();
+        }
+        worked
+    }
+
     /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
     fn fall_asleep(&self) -> bool {
         let (shared, remote) = (&*self.shared, self.remote());
@@ -279,12 +298,17 @@ impl Worker {
     /// Marks `fiber` as the running one while `switch` is away on its stack.
     #[inline]
     fn on(&self, fiber: FiberPtr, switch: impl FnOnce() -> AfterSwitch) -> AfterSwitch {
+        // SAFETY: a fiber in a queue is live, and an ended one until `finish` gives up its reference.
+        let header = unsafe { fiber.header() };
+        // Subscribers are called here, on the worker's own stack (S10, S11).
+        header.enter_spans(&self.span);
         self.context.fiber.set(Some(fiber));
         let after = switch();
         self.context.fiber.set(None);
         if self.context.unwinding.concerns() {
             self.note_unwinding(fiber, after == AfterSwitch::Finish);
         }
+        header.leave_spans(&self.span, after);
         after
     }
 
@@ -311,7 +335,10 @@ impl Worker {
     fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
         // SAFETY: a fresh fiber is live.
         let header = unsafe { fiber.header() };
-        let stack = self.stacks.borrow_mut().take(header.stack_size());
+        let stack = {
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.take(header.stack_size(), header.spawned_at())
+        };
         let stack = match stack {
             Ok(stack) => stack,
             Err(error) => {
@@ -324,6 +351,7 @@ impl Worker {
         if self.draining.get() && !header.is_sheltered() {
             // A fresh fiber is in the queue that it came from, and in no other.
             let _ = header.cancel();
+            self.tell_started(fiber);
         }
         header.bind(self.index as u32);
         let mut bound = self.bound.borrow_mut();
@@ -344,7 +372,8 @@ impl Worker {
         let ended = unsafe { FiberRef::adopt(fiber) };
         // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
         if let Some(stack) = unsafe { ended.take_stack() } {
-            self.stacks.borrow_mut().put(ended.stack_size(), stack);
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.put(ended.stack_size(), ended.spawned_at(), stack);
         }
         let mut bound = self.bound.borrow_mut();
         let at = ended.bound_at.get();
@@ -381,6 +410,12 @@ impl Worker {
     /// A spawn of this worker's.
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.queues.push_fresh(fiber);
+        self.ask_turn();
+    }
+
+    /// A spawn of this worker's that only it may run.
+    pub(super) fn push_local(&self, fiber: FiberPtr) {
+        self.queues.push_local(fiber);
         self.ask_turn();
     }
 

@@ -9,7 +9,10 @@ use super::source::{Source, has_word};
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
     ("cancel", &["current"]),
-    ("builder", &["driver", "runtime", "sched", "stack_pool"]),
+    (
+        "builder",
+        &["driver", "fiber", "runtime", "sched", "stack_pool"],
+    ),
     ("current", &["driver", "fiber"]),
     ("driver", &[]),
     ("error", &["fiber"]),
@@ -17,10 +20,11 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "handle",
         &[
-            "current", "driver", "fiber", "join", "metrics", "park", "runtime", "sched", "scope",
+            "current", "driver", "fiber", "join", "metrics", "runtime", "sched", "scope",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
+    ("local_key", &["current", "fiber"]),
     ("metrics", &[]),
     ("net", &["block_on", "current", "shim", "time"]),
     ("park", &["current", "fiber", "time"]),
@@ -28,7 +32,16 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "builder", "current", "driver", "handle", "join", "metrics", "sched", "time",
+            "builder",
+            "current",
+            "driver",
+            "error",
+            "handle",
+            "join",
+            "metrics",
+            "sched",
+            "time",
+            "unfinished",
         ],
     ),
     (
@@ -42,6 +55,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "metrics",
             "shim",
             "stack_pool",
+            "unfinished",
         ],
     ),
     (
@@ -55,9 +69,10 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         "spawn",
         &["current", "fiber", "handle", "join", "scope", "stack_pool"],
     ),
-    ("stack_pool", &[]),
+    ("stack_pool", &["metrics", "shim"]),
     ("time", &["block_on", "current", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
+    ("unfinished", &["fiber"]),
 ];
 
 /// What the table must never come to say, whatever is added to it.
@@ -100,7 +115,7 @@ pub(crate) const SEAMS: &[(&str, &[&str])] = &[
     ),
     (
         "switch_asm",
-        &["fiber/", "stack_pool.rs", "overflow.rs", "task/"],
+        &["fiber/", "stack_pool/", "overflow.rs", "task/"],
     ),
     // Behind `shim.rs`, and in the models.
     ("loom", &["shim.rs"]),
@@ -121,8 +136,8 @@ fn named(source: &Source) -> Vec<(usize, String)> {
         }
         for (at, _) in code.match_indices("crate::") {
             let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
-                continue; // `other_crate::`
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+                continue; // `other_crate::`, or a macro's `$crate::`, which its user's crate names
             }
             let rest = &code[at + "crate::".len()..];
             let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));

@@ -11,6 +11,11 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
         "ids are unique in the process, as std's thread ids",
     ),
     (
+        "local_key.rs",
+        "__SISAL_OF_THE_THREAD",
+        "the expansion of `fiber_local!`, in its user's crate",
+    ),
+    (
         "park/waker.rs",
         "POLL_AGAIN",
         "a table of functions, never written",
