@@ -59,14 +59,15 @@ fi
 
 # --- The runtime: its behaviour tests, whose switches are announced by the same code.
 
-# What they are about is the tree or the build, not memory.
-skip_files=(structure auto_traits backtraces builder)
-# A wait of the test's own that the sanitizer makes far too long, frames of a size that it changes, or holdings of the process that
-# it shares: the reason stands behind each.
+# About the tree, the build or the size of a stack, not about memory; or much work for little that the others do not have.
+skip_files=(structure links auto_traits backtraces builder fairness_budget stress)
 skip_runtime=(
-    wakers_leak_nothing              # counts allocations; the sanitizer's allocator keeps what is freed
-    runtimes_leave_nothing_behind    # counts mappings, of which the sanitizer has some itself
-    named_children_with_stacks_of_their_own # uses 900 KiB of a stack of 1 MiB; frames are larger here
+    # Counts allocations, of which the sanitizer keeps what is freed.
+    wakers_leak_nothing
+    # Counts mappings, of which the sanitizer has some itself.
+    runtimes_leave_nothing_behind
+    # Looks where locals are: not on the stack, if returns are watched.
+    fibers_that_never_wait_share_one_stack named_children_with_stacks_of_their_own
 )
 log_runtime=$(mktemp)
 trap 'rm -f "$log" "$log_runtime"' EXIT

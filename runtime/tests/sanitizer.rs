@@ -109,7 +109,8 @@ fn an_overflow_of_a_buffer_is_caught() {
     );
 }
 
-/// A fiber reads a local of another fiber's function that has returned.
+/// A fiber reads a local of another fiber's function that has returned. (That fiber is parked: with its
+/// end its fake stack is unmapped, and the read would be a plain fault.)
 #[test]
 fn a_use_after_return_of_another_fiber_is_caught() {
     is_caught(
@@ -117,13 +118,16 @@ fn a_use_after_return_of_another_fiber_is_caught() {
         "stack-use-after-return",
         || {
             runtime(1).run(|| {
-                let address = spawn(|| {
-                    let address = address_of_a_local(3).expose_provenance();
-                    yield_now();
-                    address
+                let (tell, told) = std::sync::mpsc::channel();
+                let other = spawn(move || {
+                    tell.send(address_of_a_local(3).expose_provenance())
+                        .unwrap();
+                    park();
                 });
-                let address = address.join().unwrap();
+                settle();
+                let address = told.try_recv().unwrap();
                 read(std::ptr::with_exposed_provenance(address));
+                other.fiber().unpark();
             });
         },
     );
