@@ -44,7 +44,7 @@ pub mod fiber;
 mod handle;
 mod join;
 mod local_key;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_support;
 mod metrics;
 pub mod net;

@@ -15,7 +15,7 @@ use crate::join::RawJoin;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicUsize, Ordering};
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 #[path = "loom_scope.rs"]
 mod loom_scope;
 

@@ -11,7 +11,7 @@ use crate::handle::Handle;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicBool, Ordering};
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 #[path = "loom_unblock.rs"]
 mod loom_unblock;
 

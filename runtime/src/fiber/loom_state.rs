@@ -4,9 +4,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use loom::thread::{self, Thread};
+use crate::loom_support::cell::UnsafeCell;
+use crate::loom_support::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::loom_support::thread::{self, Thread};
 
 use super::record::{FiberPtr, FiberRef, Header};
 use super::schedule::Schedule;

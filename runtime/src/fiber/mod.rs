@@ -20,12 +20,14 @@ mod span;
 mod state;
 mod unwind;
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_join;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_scan;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 pub(crate) mod loom_state;
+#[cfg(all(test, not(sisal_loom)))]
+mod tests;
 
 pub(crate) use after_switch::AfterSwitch;
 pub(crate) use block::Blocks;

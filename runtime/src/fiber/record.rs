@@ -280,7 +280,7 @@ impl FiberRef {
 
     /// Calls `read` while the fiber is parked and held still; from any thread. `None`: it is not
     /// parked, or about to run. For the time being the models are its only user.
-    #[cfg(all(test, sisal_loom))]
+    #[cfg(test)]
     pub(crate) fn scan<R>(&self, read: impl FnOnce(&Header) -> R) -> Option<R> {
         /// Also when `read` panics: a fiber that is held for ever is a lost one.
         struct LetGo<'a>(&'a FiberRef);

@@ -11,9 +11,9 @@ mod start;
 mod stats;
 mod worker;
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_inbox;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_live;
 
 pub(crate) use shared::{Config, Shared};
