@@ -18,7 +18,10 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::task::Wake;
 
+use crate::driver::BlockingPool;
 use crate::fiber::{FiberId, FiberPtr, FiberRef, Schedule, Seed};
+use crate::sched::{Config, Shared};
+use crate::shim::deque::Worker as Deque;
 
 /// Switches away from a thread that is able to go on, per execution. Two are enough for every race of
 /// two steps; the third is for the races between those. `LOOM_MAX_PREEMPTIONS` sets another number.
@@ -94,6 +97,23 @@ impl Wake for Bell {
         *self.rung.lock().unwrap() = true;
         self.ring.notify_one();
     }
+}
+
+/// What the workers of a runtime share, and their deques. Nobody works yet.
+pub(crate) fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
+    let config = Config {
+        workers,
+        stack_size: 64 * 1024,
+        guard_size: 4096,
+        thread_name: String::new(),
+        tokio: None,
+        event_interval: 61,
+        max_blocking_threads: 1,
+        on_switch: None,
+        kill_on_overflow: None,
+        stall_warning: None,
+    };
+    Shared::new(config, BlockingPool::new(1).unwrap()).unwrap()
 }
 
 /// Calls `f`, which the code under test calls where panics are contained: here one ends the test.

@@ -9,26 +9,9 @@ use std::sync::atomic::AtomicI32;
 use crate::loom_support::sync::atomic::AtomicU32;
 use crate::loom_support::thread;
 
-use super::shared::{Config, Shared};
-use crate::driver::BlockingPool;
-use crate::loom_support::explore;
+use super::shared::Shared;
+use crate::loom_support::{explore, runtime};
 use crate::shim::{AtomicU64, Ordering};
-
-fn shared(workers: usize) -> Arc<Shared> {
-    let config = Config {
-        workers,
-        stack_size: 64 * 1024,
-        guard_size: 4096,
-        thread_name: String::new(),
-        tokio: None,
-        event_interval: 61,
-        max_blocking_threads: 1,
-        on_switch: None,
-    };
-    Shared::new(config, BlockingPool::new(1).unwrap())
-        .unwrap()
-        .0
-}
 
 /// Fibers without a body: a party counts each when it spawns and when it ends, as `Worker` does. How many
 /// there are in truth is in a number that loom does not see, so that it orders nothing.
@@ -83,7 +66,7 @@ fn run(party: &Party, chain: &AtomicU32, looks: &[u32], length: u32) {
 /// `live` against a chain of so many fibers.
 fn model(least: u64, length: u32, from_outside: bool) {
     explore(least, move || {
-        let shared = shared(2);
+        let shared = runtime(2);
         let truth = Arc::new(AtomicI32::new(1));
         // The first fiber, which worker 0 has.
         if from_outside {

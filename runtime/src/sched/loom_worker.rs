@@ -12,27 +12,11 @@ use loom::sync::Condvar;
 use loom::thread::{self, JoinHandle};
 
 use super::{Deque, Worker};
-use crate::driver::{BlockingPool, Driver, Turn};
+use crate::driver::{Driver, Turn};
 use crate::fiber::{FiberPtr, FiberRef, Running, TOKEN};
-use crate::loom_support::{Bell, explore, explore_within, fiber};
-use crate::sched::{Config, Shared};
+use crate::loom_support::{Bell, explore, explore_within, fiber, runtime};
+use crate::sched::Shared;
 use crate::shim::Ordering;
-
-pub(super) fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
-    let config = Config {
-        workers,
-        stack_size: 64 * 1024,
-        guard_size: 4096,
-        thread_name: String::new(),
-        tokio: None,
-        event_interval: 61,
-        kill_on_overflow: None,
-        stall_warning: None,
-        max_blocking_threads: 1,
-        on_switch: None,
-    };
-    Shared::new(config, BlockingPool::new(1).unwrap()).unwrap()
-}
 
 /// As `worker::main` makes it. The thread-local context stays empty: to loom all threads are one.
 fn worker(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> Worker {
