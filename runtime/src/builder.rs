@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::driver::TokioHandle;
+use crate::fiber::SwitchHooks;
 use crate::runtime::Runtime;
 use crate::sched::Config;
 use crate::stack_pool::check_size;
@@ -30,6 +31,7 @@ pub struct Builder {
     tokio: Option<TokioHandle>,
     event_interval: u32,
     max_blocking_threads: usize,
+    on_switch: Option<SwitchHooks>,
 }
 
 /// Address space of a stack; pages are committed by use.
@@ -54,6 +56,7 @@ impl Builder {
             tokio: None,
             event_interval: EVENT_INTERVAL,
             max_blocking_threads: MAX_BLOCKING_THREADS,
+            on_switch: None,
         }
     }
 
@@ -106,6 +109,71 @@ impl Builder {
         self
     }
 
+    /// Gives each fiber its own content of thread-local slots that somebody sets and restores in
+    /// stack order.
+    ///
+    /// Code such as `scoped_tls::ScopedKey::set(value, || ...)` puts a value into a thread-local and, when
+    /// its closure is over, puts back what was there before. Fibers of one thread interleave, so if two
+    /// of them wait inside such closures each sees, and restores, what the other left. With these
+    /// hooks neither does: `save` is called on a fiber's stack before each switch away from it, takes the
+    /// slots' content as one word and leaves the slots *neutral*, as they are outside of all such closures;
+    /// `restore` is called on the same stack when the fiber goes on, with that word.
+    ///
+    /// Every wait that does suspend the fiber is such a switch, and so is a yield; a wait that is over at
+    /// once is none. A fiber's first run and its end are none either: it begins with neutral slots and has
+    /// to leave them so, which it does when all such closures have ended. The word is kept in the waiting
+    /// frame, and nothing is allocated. A cancelled fiber gets its word back before it unwinds. A second
+    /// call replaces the hooks of the first. Default: none, which costs nothing.
+    ///
+    /// # Safety
+    /// For every call of `save`, on any worker's thread, and of `restore` with what the last unanswered
+    /// `save` of the same fiber returned:
+    /// - They do not panic (that aborts), and they do not call anything of Sisal's that may wait or yield.
+    /// - Between them, a fiber finds in the slots exactly what it left there. So they swap all slots of
+    ///   the libraries in question, and whatever else a library keeps in step with its slots.
+    /// - The library is sound if its slots are changed between two statements of one fiber, as long as
+    ///   they are back before the second. (It is not if it lends references *into* a slot across a wait.)
+    /// - A worker's own stack (async tasks, wakers) leaves the slots neutral whenever it runs fibers.
+    ///   Guards that an async task holds across an `.await` break that.
+    /// - No code relies on a fiber that ends with slots that are not neutral (a guard was leaked): the
+    ///   next fiber of that thread begins with them.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::ptr;
+    ///
+    /// thread_local! {
+    ///     // What some library keeps there while a closure runs.
+    ///     static SLOT: Cell<*mut ()> = const { Cell::new(ptr::null_mut()) };
+    /// }
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let builder = sisal::Runtime::builder();
+    /// // SAFETY: both only move one word; the library lends no reference into the slot.
+    /// let builder = unsafe {
+    ///     builder.on_switch(|| SLOT.replace(ptr::null_mut()), |word| SLOT.set(word))
+    /// };
+    /// let runtime = builder.workers(1).build()?;
+    /// runtime.run(|| {
+    ///     let mut value = 7;
+    ///     SLOT.set(ptr::from_mut(&mut value).cast());
+    ///     let other = sisal::fiber::spawn(|| assert!(SLOT.get().is_null()));
+    ///     sisal::fiber::yield_now();
+    ///     assert_eq!(SLOT.replace(ptr::null_mut()), ptr::from_mut(&mut value).cast());
+    ///     other.join().unwrap();
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub unsafe fn on_switch(
+        mut self,
+        save: unsafe fn() -> *mut (),
+        restore: unsafe fn(*mut ()),
+    ) -> Builder {
+        self.on_switch = Some(SwitchHooks { save, restore });
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
@@ -139,6 +207,7 @@ impl Builder {
             tokio: self.tokio,
             event_interval: self.event_interval,
             max_blocking_threads: self.max_blocking_threads,
+            on_switch: self.on_switch,
         })
     }
 }

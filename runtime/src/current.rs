@@ -8,7 +8,7 @@
 use std::cell::Cell;
 
 use crate::driver::Reactor;
-use crate::fiber::{Blocks, FiberPtr, Running};
+use crate::fiber::{Blocks, FiberPtr, Running, Unwinding};
 
 thread_local! {
     static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
@@ -18,7 +18,9 @@ thread_local! {
 pub(crate) struct Context {
     /// The fiber whose stack is in use; `None` on the worker's own.
     pub(crate) fiber: Cell<Option<FiberPtr>>,
-    /// A cancelled fiber could not unwind because this thread was panicking.
+    /// Which fibers left their stacks in mid-unwind.
+    pub(crate) unwinding: Unwinding,
+    /// A fiber could not unwind because it ran beside one of those.
     pub(crate) cancel_deferred: Cell<bool>,
     /// Memory for records.
     pub(crate) blocks: Blocks,
@@ -107,16 +109,35 @@ pub(crate) fn with_reactor<R>(f: impl FnOnce() -> R) -> R {
         .enter(f)
 }
 
-/// See `Context::cancel_deferred`.
+/// The running fiber was asked to unwind, and may not begin now. If another is in mid-unwind the worker
+/// reminds it when that is over. (If it is in mid-unwind itself, its own next suspension after that does.)
 #[inline(never)]
-pub(crate) fn defer_cancel() {
+pub(crate) fn defer_cancel(running: Running) {
     // SAFETY: as in `state`.
-    if let Some(context) = unsafe { CURRENT.get().as_ref() } {
+    if let Some(context) = unsafe { CURRENT.get().as_ref() }
+        && context.unwinding.beside(running.header())
+    {
         context.cancel_deferred.set(true);
     }
 }
 
-/// A cancelled fiber unwinds here, unless that is held off.
+/// Whether another fiber of this worker than the running one may be in mid-unwind.
+#[inline(never)]
+pub(crate) fn unwinding_beside(running: Running) -> bool {
+    // SAFETY: as in `state`.
+    let context = unsafe { CURRENT.get().as_ref() };
+    context.is_none_or(|context| context.unwinding.beside(running.header()))
+}
+
+/// Whether the running fiber may have been in mid-unwind when it last left its stack.
+#[inline(never)]
+pub(crate) fn left_unwinding(running: Running) -> bool {
+    // SAFETY: as in `state`.
+    let context = unsafe { CURRENT.get().as_ref() };
+    context.is_none_or(|context| context.unwinding.has_marked(running.header()))
+}
+
+/// A fiber that was asked to unwinds here, unless that is held off.
 pub(crate) fn unwind_if_cancelled() {
     if let ThreadState::Fiber(running) = state() {
         running.unwind_if_cancelled();

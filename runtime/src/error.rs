@@ -7,7 +7,8 @@ use std::sync::Mutex;
 
 use crate::fiber::Identity;
 
-/// Why joining a fiber gave no result: it panicked, it was cancelled, or it could not start.
+/// Why joining a fiber gave no result: it panicked, it was cancelled, it could not start, or it is the
+/// fiber that asks.
 ///
 /// The text names the fiber, its id and where it was spawned.
 ///
@@ -31,6 +32,7 @@ enum Kind {
     Panic(Mutex<Box<dyn Any + Send>>, Option<Box<str>>),
     Cancelled,
     NoStack(io::Error),
+    Itself,
 }
 
 impl JoinError {
@@ -58,13 +60,18 @@ impl JoinError {
         JoinError::new(fiber, kind)
     }
 
+    pub(crate) fn itself(fiber: Identity) -> JoinError {
+        let kind = Kind::Itself;
+        JoinError::new(fiber, kind)
+    }
+
     /// Whether the fiber panicked.
     pub fn is_panic(&self) -> bool {
         matches!(self.inner.kind, Kind::Panic(..))
     }
 
-    /// Whether the fiber was unwound because its runtime shut down, or never started for that
-    /// reason.
+    /// Whether the fiber was unwound, or never started, because somebody cancelled it: a handle, the
+    /// owner of its scope, or the shutdown of its runtime.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.inner.kind, Kind::Cancelled)
     }
@@ -105,6 +112,7 @@ impl fmt::Display for JoinError {
             Kind::Panic(_, None) => write!(f, "{fiber} panicked with a value that is no string"),
             Kind::Cancelled => write!(f, "{fiber} was cancelled"),
             Kind::NoStack(error) => write!(f, "{fiber} could not start: no stack: {error}"),
+            Kind::Itself => write!(f, "{fiber} cannot join itself: it would wait for ever"),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-use crate::current;
+use crate::current::{self, ThreadState};
 use crate::driver::Spawner;
 use crate::fiber::{Extra, FiberRef, Seed};
 use crate::join::JoinHandle;
+use crate::metrics::Metrics;
 use crate::runtime;
 use crate::sched::Shared;
 use crate::scope::scope_on;
@@ -21,6 +22,10 @@ use crate::scope::scope_on;
 pub struct Handle {
     shared: Arc<Shared>,
 }
+
+// Nothing that a panic could leave half done is seen through it. (`Runtime` is so because this is.)
+impl UnwindSafe for Handle {}
+impl RefUnwindSafe for Handle {}
 
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Handle {
@@ -69,15 +74,23 @@ impl Handle {
     /// Calls `f` with the caller's runtime, or with the default one.
     #[track_caller]
     pub(crate) fn with_current_or_default<R>(f: impl FnOnce(&Handle) -> R) -> R {
-        match current::runtime() {
-            Some(shared) => {
-                // SAFETY: as in `try_current`; the count stays the worker's, which is not over before
-                // the fiber or the callback that is calling (S7).
-                let shared = unsafe { Arc::from_raw(shared.cast::<Shared>()) };
-                f(&ManuallyDrop::new(Handle { shared }))
-            }
+        match Handle::borrow_current() {
+            Some(handle) => f(&handle),
             None => f(runtime::default()),
         }
+    }
+
+    /// Calls `f` with the caller's runtime, if the caller is on a worker.
+    pub(crate) fn with_current<R>(f: impl FnOnce(&Handle) -> R) -> Option<R> {
+        Handle::borrow_current().map(|handle| f(&handle))
+    }
+
+    fn borrow_current() -> Option<ManuallyDrop<Handle>> {
+        let shared = current::runtime()?.cast::<Shared>();
+        // SAFETY: as in `try_current`; the count stays the worker's, which is not over before the
+        // fiber or the callback that is calling (S7).
+        let shared = unsafe { Arc::from_raw(shared) };
+        Some(ManuallyDrop::new(Handle { shared }))
     }
 
     /// Starts a fiber on this runtime. From anywhere: threads, async tasks, fibers of this and of
@@ -122,6 +135,10 @@ impl Handle {
     ///
     /// Called in a fiber it parks that fiber.
     ///
+    /// # Cancellation
+    /// As for [`scope`](crate::fiber::scope): a fiber that is cancelled in here cancels `f`, waits for its end,
+    /// and unwinds.
+    ///
     /// # Panics
     /// If `f` does, with the same payload. If the runtime ends before `f` does. On a worker's own
     /// stack, before `f` starts: `spawn` and `.await` there.
@@ -156,10 +173,32 @@ impl Handle {
         }
     }
 
-    /// Unwinds a fiber of this runtime that met the runtime's end in the result of another (S5).
+    /// What the runtime did so far, and has now: see [`Metrics`]. From anywhere, also after the runtime's
+    /// end; it costs the workers nothing.
+    pub fn metrics(&self) -> Metrics {
+        self.shared.metrics()
+    }
+
+    /// Unwinds a fiber of this runtime that met the runtime's end in the result of a child (S5).
     pub(crate) fn unwind_if_closed(&self) {
         self.shared.cancel_running_if_closed();
         current::unwind_if_cancelled();
+    }
+
+    /// Whether the shutdown of this runtime leaves a scoped child that is spawned now to its owner: if the
+    /// spawner is a fiber of this runtime that the shutdown must not unwind just now. It is a live fiber, so
+    /// nobody finds the runtime empty meanwhile.
+    pub(crate) fn shelters(&self) -> bool {
+        let here = current::runtime() == Some(Arc::as_ptr(&self.shared).cast());
+        match current::state() {
+            ThreadState::Fiber(running) if here => {
+                let header = running.header();
+                let shielded = header.shield.get() > 0 || header.is_sheltered();
+                // Of this fiber or of another of its worker (S9).
+                shielded || std::thread::panicking()
+            }
+            _ => false,
+        }
     }
 
     /// Makes a fiber and hands it to the scheduler.
@@ -175,16 +214,42 @@ impl Handle {
     where
         F: FnOnce() -> T,
     {
-        let seed = Seed {
+        // SAFETY: by contract.
+        let (fiber, counted) = unsafe { FiberRef::make(self.seed(spawned_at, extra), f) };
+        self.shared.spawn(fiber);
+        counted
+    }
+
+    /// Makes a fiber that stays with the calling worker, which is one of this runtime's.
+    ///
+    /// # Safety
+    /// The caller makes at most one join handle of the result.
+    pub(crate) unsafe fn spawn_local_unchecked<F, T>(
+        &self,
+        spawned_at: &'static Location<'static>,
+        extra: Option<Box<Extra>>,
+        f: F,
+    ) -> FiberRef
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        // SAFETY: nothing is borrowed, and the fiber goes to this thread's worker alone (S2).
+        let (fiber, counted) = unsafe { FiberRef::make(self.seed(spawned_at, extra), f) };
+        self.shared.spawn_local(fiber);
+        counted
+    }
+
+    fn seed(&self, spawned_at: &'static Location<'static>, extra: Option<Box<Extra>>) -> Seed {
+        let mut seed = Seed {
             id: self.shared.next_id(),
             spawned_at,
             scheduler: Arc::<Shared>::clone(&self.shared),
+            hooked: self.shared.config.on_switch.is_some(),
             extra,
         };
-        // SAFETY: by contract.
-        let (fiber, counted) = unsafe { FiberRef::make(seed, f) };
-        self.shared.spawn(fiber);
-        counted
+        seed.make_span(self.shared.config.stack_size);
+        seed
     }
 }
 

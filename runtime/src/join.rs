@@ -3,13 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::block_on::block_on;
 use crate::current::{self, ThreadState};
 use crate::error::JoinError;
-use crate::fiber::{Fiber, FiberRef};
+use crate::fiber::{ASKED, CANCEL, Fiber, FiberRef};
 use crate::park::waker;
 
 /// The right to a fiber's result.
@@ -45,12 +46,12 @@ impl<T> JoinHandle<T> {
     /// In a fiber this parks the fiber, on a plain thread it blocks the thread.
     ///
     /// # Errors
-    /// [`JoinError`] if the fiber panicked, was cancelled by the shutdown of its runtime, or found
-    /// no stack to start on.
+    /// [`JoinError`] if the fiber panicked, was cancelled, found no stack to start on, or is the one
+    /// that joins, which would wait for ever.
     ///
     /// # Panics
     /// On a worker's own stack (an async task spawned from a fiber, a waker, a destructor at
-    /// shutdown): `.await` the handle there. In the fiber itself: it would wait for ever.
+    /// shutdown): `.await` the handle there.
     ///
     /// ```
     /// sisal::run(|| {
@@ -66,6 +67,28 @@ impl<T> JoinHandle<T> {
     /// Whether the fiber has ended, so that `join` will not wait.
     pub fn is_finished(&self) -> bool {
         self.raw.is_finished()
+    }
+
+    /// Asks the fiber to end: it unwinds, as by a panic but without the panic hook, from the wait that it is
+    /// in or from the next, and its destructors run. From any thread, at any time; returns at once.
+    ///
+    /// [`join`](Self::join) then gives an error that [is cancelled](JoinError::is_cancelled). A fiber that has
+    /// not started never runs its closure; one that ends without another wait gives its result; on
+    /// one that has ended this does nothing. The fiber may hold it off by [`shield`](crate::fiber::shield); a scope
+    /// in it passes it on to its children. All of the model: `docs/cancellation.md` in the repository.
+    ///
+    /// ```
+    /// let child = sisal::spawn(|| {
+    ///     loop {
+    ///         sisal::fiber::yield_now();
+    ///     }
+    /// });
+    /// child.cancel();
+    /// let ended: Result<(), _> = child.join();
+    /// assert!(ended.unwrap_err().is_cancelled());
+    /// ```
+    pub fn cancel(&self) {
+        self.raw.cancel();
     }
 
     /// The fiber itself, to unpark it or to tell who it is.
@@ -110,6 +133,10 @@ unsafe impl<T: Send> Sync for RawJoin<T> {}
 // The result is not stored in here.
 impl<T> Unpin for RawJoin<T> {}
 
+// As std's: a handle shows the result to nobody before it is asked for it, and not twice.
+impl<T> UnwindSafe for JoinHandle<T> {}
+impl<T> RefUnwindSafe for JoinHandle<T> {}
+
 impl<T> RawJoin<T> {
     /// # Safety
     /// `fiber` was made by `FiberRef::make` with result type `T`, and this is its only handle.
@@ -125,14 +152,17 @@ impl<T> RawJoin<T> {
         self.fiber.record().is_done()
     }
 
+    pub(crate) fn cancel(&self) {
+        self.fiber.record().wake(CANCEL | ASKED);
+    }
+
     #[track_caller]
     pub(crate) fn join(mut self) -> Result<T, JoinError> {
         match current::state() {
             ThreadState::Fiber(running) => {
-                assert!(
-                    running.ptr() != self.fiber.record().ptr(),
-                    "a fiber cannot join itself"
-                );
+                if let Some(error) = self.refuse_itself() {
+                    return Err(error);
+                }
                 // Also when there is nothing to wait for: a loop of joins meets its cancellation.
                 running.unwind_if_cancelled();
                 // SAFETY: the waker is used in this frame only, and clones count.
@@ -151,7 +181,21 @@ impl<T> RawJoin<T> {
         }
     }
 
+    /// The fiber that is running would wait for its own end.
+    fn refuse_itself(&self) -> Option<JoinError> {
+        let record = self.fiber.record();
+        match current::state() {
+            ThreadState::Fiber(running) if running.ptr() == record.ptr() => {
+                Some(JoinError::itself(record.identity()))
+            }
+            _ => None,
+        }
+    }
+
     fn poll(&mut self, waker: &Waker) -> Poll<Result<T, JoinError>> {
+        if let Some(error) = self.refuse_itself() {
+            return Poll::Ready(Err(error));
+        }
         let record = self.fiber.record();
         // SAFETY: this is the only handle, and `&mut self` makes this call the only one.
         if unsafe { record.is_done() || !record.watch(waker) } {

@@ -36,14 +36,17 @@
 
 mod block_on;
 mod builder;
+mod cancel;
 mod current;
 mod driver;
 mod error;
 pub mod fiber;
 mod handle;
 mod join;
+mod local_key;
 #[cfg(all(test, sisal_loom))]
 mod loom_support;
+mod metrics;
 pub mod net;
 mod park;
 mod runtime;
@@ -52,16 +55,18 @@ mod scope;
 mod shim;
 mod spawn;
 mod stack_pool;
-mod time;
+pub mod time;
 mod unblock;
 mod unfinished;
 
 pub use block_on::block_on;
 pub use builder::Builder;
 pub use handle::Handle;
+pub use metrics::{Metrics, OutsideMetrics, StackMetrics, StackUsage, WorkerMetrics};
 pub use root::run;
 pub use runtime::Runtime;
 pub use spawn::spawn;
+pub use time::timeout;
 pub use unblock::unblock;
 pub use unfinished::{Unfinished, UnfinishedFiber};
 

@@ -14,6 +14,7 @@ use crate::driver::BlockingPool;
 use crate::error::because;
 use crate::handle::Handle;
 use crate::join::JoinHandle;
+use crate::metrics::Metrics;
 use crate::sched::{Config, Shared, Starts, worker_main};
 use crate::time::timer;
 use crate::unfinished::{Parts, Unfinished};
@@ -124,6 +125,11 @@ impl Runtime {
     /// A handle that can be cloned and sent, and does not keep the runtime going.
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// What the runtime did so far, and has now: see [`Metrics`]. From anywhere; it costs the workers nothing.
+    pub fn metrics(&self) -> Metrics {
+        self.handle.metrics()
     }
 
     /// Ends the runtime as dropping it does, but waits for `timeout` instead of 10 seconds, and gives what

@@ -9,11 +9,15 @@ use parking_lot::Mutex;
 
 use crate::current;
 use crate::error::JoinError;
-use crate::fiber::{Extra, Fiber, OnEnd};
+use crate::fiber::{CANCEL, Extra, Fiber, FiberRef, OnEnd};
 use crate::handle::Handle;
 use crate::join::RawJoin;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicUsize, Ordering};
+
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_scope.rs"]
+mod loom_scope;
 
 /// Makes fibers that may borrow from the caller's frame: all of them have ended when `scope`
 /// returns, also when it unwinds.
@@ -27,8 +31,12 @@ use crate::shim::{AtomicUsize, Ordering};
 /// before `f` is called: `spawn` and `.await` there.
 ///
 /// # Cancellation
-/// The wait for the children cannot be cut short. When the runtime shuts down it unwinds the
-/// children, and the owner after them.
+/// The call is a suspension point, but the wait for the children cannot be cut short. A fiber that is cancelled, whose
+/// [`timeout`](crate::timeout()) is over, or that meets the shutdown of its runtime while it waits cancels its children, and
+/// unwinds after they have ended. Children that were cancelled by their own handle are no reason for a panic.
+///
+/// In a destructor that runs in an unwind, and inside [`shield`](super::shield), children run even though the runtime
+/// shuts down: what the destructor has begun it may finish.
 ///
 /// ```
 /// let mut words = vec!["one", "two", "three"];
@@ -61,26 +69,25 @@ where
 {
     // On entry, before any child exists (S10).
     let (waiting, waiter) = waiter::caller(call, INSTEAD);
+    current::unwind_if_cancelled();
     let scope = Scope {
         handle: handle.clone(),
-        children: Arc::new(Children {
-            live: AtomicUsize::new(0),
-            unseen: Mutex::new(None),
-            owner: waiter,
-        }),
+        children: Arc::new(Children::of(waiter)),
         scope: PhantomData,
         env: PhantomData,
     };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    // S5: nothing of the frame may go before the last child has ended. Acquire pairs with the
-    // Release in `ended`.
-    waiting.until(|| scope.children.live.load(Ordering::Acquire) == 0);
+    // S5: nothing of the frame may go before the last child has ended.
+    waiting.until_or(|| scope.children.have_ended(), || scope.children.cancel());
+    // They hold `Children`, which holds them.
+    let all = std::mem::take(&mut *scope.children.all.lock());
+    drop(all);
     let value = result.unwrap_or_else(|payload| resume_unwind(payload));
     // As with threads, a scope that returns says that every child did, or was joined.
     match scope.children.unseen.lock().take() {
         None => value,
         Some(unseen) => {
-            // A shutdown that ended a child ends its owner after it (S5).
+            // What ended a child ends its owner after it (S5).
             if unseen.cancelled {
                 handle.unwind_if_closed();
             }
@@ -104,13 +111,74 @@ pub struct Scope<'scope, 'env: 'scope> {
 struct Children {
     live: AtomicUsize,
     unseen: Mutex<Option<Unseen>>,
+    /// Whom to pass a cancellation on to. The lock is taken once for a child.
+    all: Mutex<All>,
     owner: Waiter,
+}
+
+/// The children of a scope, and of those that have ended at most as many again.
+#[derive(Default)]
+struct All {
+    fibers: Vec<FiberRef>,
+    /// At so many, those that have ended are dropped.
+    purge_at: usize,
+    cancelled: bool,
+}
+
+impl Children {
+    fn remember(&self, child: FiberRef) {
+        const FEW: usize = 16;
+        let mut all = self.all.lock();
+        if all.cancelled {
+            // By a child, while the owner waits.
+            child.wake(CANCEL);
+        }
+        let mut ended = Vec::new();
+        if all.fibers.len() >= all.purge_at {
+            ended = all.fibers.extract_if(.., |child| child.is_done()).collect();
+            all.purge_at = FEW.max(2 * all.fibers.len());
+        }
+        all.fibers.push(child);
+        drop(all);
+        // With a record may go a waker, which may be anybody's code.
+        drop(ended);
+    }
+
+    fn cancel(&self) {
+        let mut all = self.all.lock();
+        all.cancelled = true;
+        for child in &all.fibers {
+            child.wake(CANCEL);
+        }
+    }
 }
 
 /// Of the first child that gave no result and was not joined.
 struct Unseen {
     cancelled: bool,
     text: String,
+}
+
+impl Children {
+    fn of(owner: Waiter) -> Children {
+        Children {
+            live: AtomicUsize::new(0),
+            unseen: Mutex::new(None),
+            all: Mutex::new(All::default()),
+            owner,
+        }
+    }
+
+    /// Another one. By the owner, or by a child, which has not ended meanwhile: the count does not
+    /// come to 0 before.
+    fn add(&self) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn have_ended(&self) -> bool {
+        // Acquire pairs with the Release in `ended`.
+        self.live.load(Ordering::Acquire) == 0
+    }
 }
 
 impl OnEnd for Children {
@@ -122,7 +190,7 @@ impl OnEnd for Children {
     }
 
     fn ended(&self) {
-        // Release pairs with the Acquire of `scope_on`: what the child did comes before the
+        // Release pairs with the Acquire of `have_ended`: what the child did comes before the
         // owner's return.
         if self.live.fetch_sub(1, Ordering::Release) == 1 {
             self.owner.wake();
@@ -151,12 +219,14 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.children.live.fetch_add(1, Ordering::Relaxed);
+        self.children.add();
+        extra.sheltered = self.handle.shelters();
         extra.on_end = Some(Arc::<Children>::clone(&self.children));
         let extra = Some(Box::new(extra));
         // SAFETY: `scope_on` does not return or unwind before every child has ended (S5), and both
         // types are Send (S2).
         let fiber = unsafe { self.handle.spawn_unchecked(spawned_at, extra, f) };
+        self.children.remember(fiber.clone());
         ScopedJoinHandle {
             // SAFETY: made just now with result type `T`.
             raw: unsafe { RawJoin::new(fiber) },
@@ -183,7 +253,8 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// [`JoinHandle::join`](crate::fiber::JoinHandle::join).
     ///
     /// # Errors
-    /// [`JoinError`] if the fiber panicked or was cancelled.
+    /// [`JoinError`] if the fiber panicked, was cancelled, found no stack to start on, or is the one that
+    /// joins.
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         self.raw.join()
@@ -192,6 +263,12 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// Whether the fiber has ended.
     pub fn is_finished(&self) -> bool {
         self.raw.is_finished()
+    }
+
+    /// Asks the fiber to unwind: see [`JoinHandle::cancel`](crate::fiber::JoinHandle::cancel). The
+    /// scope does not panic over a child that was cancelled so.
+    pub fn cancel(&self) {
+        self.raw.cancel();
     }
 
     /// The fiber itself.

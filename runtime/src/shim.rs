@@ -8,6 +8,9 @@ pub(crate) use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 
+/// For figures that nobody acts on: std's in a model too, which need not explore their orders.
+pub(crate) use std::sync::atomic::AtomicU64 as Figure;
+
 #[cfg(not(sisal_loom))]
 pub(crate) use crossbeam_deque as deque;
 

@@ -11,6 +11,10 @@ use crate::handle::Handle;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicBool, Ordering};
 
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_unblock.rs"]
+mod loom_unblock;
+
 /// Runs `f`, which may block its thread for long, on a pool of threads, and parks the calling fiber
 /// until it has returned. `f` may borrow.
 ///
@@ -41,12 +45,12 @@ where
     let (waiting, waiter) = waiter::caller("unblock", INSTEAD);
     let handle = Handle::current();
     let mut result: Option<thread::Result<T>> = None;
-    let done = Arc::new(Done {
-        done: AtomicBool::new(false),
-        waiter,
-    });
+    let done = Arc::new(Done::new(waiter));
     let finish = Finish(Arc::clone(&done));
     let out = &mut result;
+    // The caller's span is the closure's too.
+    let span = tracing::Span::current();
+    let f = move || span.in_scope(f);
     let job = (f, handle.blocking().count(), finish);
     // In `f` tokio's current runtime is the caller's, which somebody drives.
     let tokio = tokio::runtime::Handle::current();
@@ -71,8 +75,7 @@ where
         let closure = ours.lock().take();
         drop(closure);
     }
-    // Acquire pairs with the Release in `Finish::drop`.
-    waiting.until(|| done.done.load(Ordering::Acquire));
+    waiting.until(|| done.is_set());
     match (result, given) {
         (Some(Ok(value)), _) => value,
         (Some(Err(payload)), _) | (None, Err(payload)) => resume_unwind(payload),
@@ -109,13 +112,25 @@ struct Done {
     waiter: Waiter,
 }
 
+impl Done {
+    fn new(waiter: Waiter) -> Done {
+        let done = AtomicBool::new(false);
+        Done { done, waiter }
+    }
+
+    fn is_set(&self) -> bool {
+        // Acquire pairs with the Release in `Finish::drop`.
+        self.done.load(Ordering::Acquire)
+    }
+}
+
 /// Dropped after the last use of the waiting frame. In a tuple behind the closure: a tuple drops its
 /// fields in order, so that holds for a closure that is dropped without being called too.
 struct Finish(Arc<Done>);
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        // Release pairs with the Acquire in `unblock`.
+        // Release pairs with the Acquire in `is_set`.
         self.0.done.store(true, Ordering::Release);
         self.0.waiter.wake();
     }

@@ -3,23 +3,16 @@
 //! Panics stop here; the result is stored here; nothing unwinds out of here.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use switch_asm::arch;
 use switch_asm::stack::{SlabStack, Stack, StackPointer};
 
 use super::after_switch::AfterSwitch;
 use super::record::{FiberPtr, FiberRef, Stage};
-use super::state::{CANCEL, HANDLE, JOIN_WAKER};
+use super::state::{ASKED, CANCEL, HANDLE, JOIN_WAKER};
+use super::unwind::Unwind;
 use crate::error::JoinError;
-
-/// The payload of the unwind that ends a cancelled fiber.
-struct Cancelled;
-
-/// Starts the unwind of a cancelled fiber. No panic hook runs.
-pub(super) fn unwind_cancelled() -> ! {
-    resume_unwind(Box::new(Cancelled))
-}
 
 /// Switches to a fresh fiber on the given stack, and returns when it leaves that stack.
 ///
@@ -92,19 +85,23 @@ where
         unreachable!("a fiber runs once");
     };
     let result = if header.state.is_cancelled() {
-        // It met the shutdown before its first run: only its destructors run, shielded (S11).
+        // It was asked before its first run: only its destructors run, shielded (S11).
         header.shield.set(1);
         drop_contained(closure);
+        header.shield.set(0);
         Err(JoinError::cancelled(header.identity()))
     } else {
+        header.root.set((&raw const header).addr());
         match catch_unwind(AssertUnwindSafe(closure)) {
             Ok(value) => Ok(value),
-            Err(payload) if payload.is::<Cancelled>() => {
-                Err(JoinError::cancelled(header.identity()))
-            }
+            Err(payload) if payload.is::<Unwind>() => Err(JoinError::cancelled(header.identity())),
             Err(payload) => Err(JoinError::panic(header.identity(), payload)),
         }
     };
+    if header.shield.get() > 0 || !header.frames.is_empty() {
+        // A shield or a `timeout` was left on the stack of a coroutine: see `end`.
+        header.depth.set(header.depth.get() + 1);
+    }
     header.shield.set(1);
     // SAFETY: by contract.
     unsafe { end::<F, T>(fiber, result) }
@@ -152,6 +149,7 @@ pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Ident
     unsafe {
         let header = fiber.header();
         (header.vtable.refuse)(fiber, why(header.identity()));
+        header.close_span();
         drop(FiberRef::adopt(fiber));
     }
 }
@@ -170,9 +168,19 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
         unsafe { *stage = Stage::Result(result) };
         stage
     };
+    if !header.state.has(HANDLE) {
+        // Nobody will ask: its destructor still finds the fiber's locals, as in a thread that std
+        // detached. SAFETY: the body still owns the stage (rule 4).
+        if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
+            drop_unseen(header, result);
+        }
+    }
+    // Before anybody who joins sees the end, as std's threads do it.
+    header.locals.destroy();
     let before = header.state.finish();
     if before & HANDLE == 0 {
-        // SAFETY: without a handle the body still owns the stage (rule 4).
+        // SAFETY: without a handle the body still owns the stage (rule 4). Empty if that was known
+        // before.
         if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
             drop_unseen(header, result);
         }
@@ -187,9 +195,11 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     if let Some(on_end) = header.on_end() {
         on_end.ended();
     }
+    // What wakers, a subscriber or that result's destructor have made since.
+    header.locals.free();
     if header.depth.get() > 0 {
-        // A `block_on` of this fiber waits on the stack of a coroutine that was left suspended.
-        // Its frame points here; it will find that out and abort, but not by reading freed memory.
+        // A wait of this fiber is on the stack of a coroutine that was left suspended. Its frame
+        // points here; it will find that out and abort, but not by reading freed memory.
         // SAFETY: live, as above.
         std::mem::forget(unsafe { FiberRef::count(fiber) });
     }
@@ -199,6 +209,8 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
 pub(super) fn drop_unseen<T>(header: &super::Header, result: Result<T, JoinError>) {
     if let Err(error) = &result {
         match header.on_end() {
+            // Somebody wanted that.
+            Some(_) if error.is_cancelled() && header.state.has(ASKED) => {}
             Some(on_end) => on_end.unseen(error),
             None if error.is_cancelled() => {}
             // A subscriber may be anybody's code.
@@ -214,7 +226,7 @@ pub(super) fn drop_contained<V>(value: V) {
 }
 
 /// Calls a user's code; a panic goes no further, nor does one of its payload's destructor.
-fn contain(f: impl FnOnce()) {
+pub(super) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
         && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {
@@ -223,10 +235,16 @@ fn contain(f: impl FnOnce()) {
 }
 
 impl super::Header {
-    /// Asks the fiber to unwind at its next suspension. Its worker only. True: queue it.
+    /// Asks the fiber to unwind at its next suspension. True: queue it.
     #[must_use]
     pub(crate) fn cancel(&self) -> bool {
         self.notify(CANCEL)
+    }
+
+    /// Its worker: whether the fiber was asked to unwind, and is queued by this call.
+    #[must_use]
+    pub(crate) fn remind(&self) -> bool {
+        self.state.is_cut_short() && self.notify(0)
     }
 
     /// Takes the stack of a fiber that has ended.

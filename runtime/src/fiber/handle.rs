@@ -1,6 +1,7 @@
 //! `Fiber`: a fiber, or a thread that calls like one, as others see it.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::thread::Thread;
 
 use super::id::FiberId;
@@ -19,6 +20,10 @@ enum Kind {
     Fiber(FiberRef),
     Thread(Thread),
 }
+
+// As std's `Thread`.
+impl UnwindSafe for Fiber {}
+impl RefUnwindSafe for Fiber {}
 
 impl Fiber {
     pub(crate) fn from_ref(fiber: FiberRef) -> Fiber {

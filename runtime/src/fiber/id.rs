@@ -35,6 +35,14 @@ impl FiberId {
         NEXT.fetch_add(count, Ordering::Relaxed)
     }
 
+    /// Of a fiber, for `tracing`; 0 of a plain thread.
+    pub(super) fn number(self) -> u64 {
+        match self.0 {
+            Kind::Fiber(id) => id.get(),
+            Kind::Thread(_) => 0,
+        }
+    }
+
     fn from_number(number: u64) -> FiberId {
         FiberId(Kind::Fiber(
             NonZeroU64::new(number).expect("2^64 fiber ids are used up"),

@@ -15,12 +15,14 @@ use crate::loom_support::{explore, fiber};
 
 /// The stand-in for a worker: a queue with room for one fiber, and data that each side reads of the
 /// other without any atomic, so that loom sees a missing ordering.
-struct Home {
+pub(crate) struct Home {
     queued: AtomicUsize,
     thread: OnceLock<Thread>,
     /// Written by the worker while the fiber runs, read by whoever queues it: as `home`, which is
     /// written before the first run only.
     bound: UnsafeCell<u32>,
+    /// Changed by the fiber whenever it runs.
+    stack: UnsafeCell<u32>,
     /// What the callers publish: by the token, by the waker.
     token_data: UnsafeCell<u32>,
     woken_data: UnsafeCell<u32>,
@@ -53,22 +55,52 @@ impl Home {
             queued: AtomicUsize::new(0),
             thread: OnceLock::new(),
             bound: UnsafeCell::new(0),
+            stack: UnsafeCell::new(0),
             token_data: UnsafeCell::new(0),
             woken_data: UnsafeCell::new(0),
             condition: AtomicBool::new(false),
         })
     }
 
-    fn unpark(&self, fiber: &FiberRef) {
+    /// Leaves something for whoever comes later: one of two places.
+    pub(crate) fn publish(&self, place: usize) {
+        // SAFETY: loom checks the access.
+        [&self.token_data, &self.woken_data][place].with_mut(|data| unsafe { *data += 1 });
+    }
+
+    /// What was left there.
+    pub(crate) fn published(&self, place: usize) -> u32 {
+        read([&self.token_data, &self.woken_data][place])
+    }
+
+    pub(crate) fn unpark(&self, fiber: &FiberRef) {
         // SAFETY: read by the fiber after it took the token.
         self.token_data.with_mut(|data| unsafe { *data += 1 });
         fiber.wake(TOKEN);
     }
 
-    fn wake(&self, fiber: &FiberRef) {
+    pub(crate) fn wake(&self, fiber: &FiberRef) {
         // SAFETY: read by the fiber after it took the call.
         self.woken_data.with_mut(|data| unsafe { *data += 1 });
         fiber.wake(WOKEN);
+    }
+
+    /// Reads a parked fiber's stack, as a dump does. False: it could not be held.
+    pub(super) fn scan(&self, fiber: &FiberRef) -> bool {
+        let held = fiber.scan(|header| {
+            // SAFETY: loom checks the access.
+            let before = self.stack.with(|stack| unsafe { *stack });
+            assert_eq!(
+                self.queued.load(Ordering::Relaxed),
+                0,
+                "held, and about to run"
+            );
+            assert!(fiber.scan(|_| ()).is_none(), "one dump at a time");
+            assert!(!header.is_done());
+            // SAFETY: as above.
+            assert_eq!(self.stack.with(|stack| unsafe { *stack }), before);
+        });
+        held.is_some()
     }
 
     /// Makes a wait's own condition true.
@@ -87,21 +119,30 @@ impl Home {
         self.bound.with_mut(|bound| unsafe { *bound = 7 });
         fiber.begin();
         let header = &**fiber;
-        body(&OnStack { home: self, header });
+        let fiber = OnStack { home: self, header };
+        fiber.touch();
+        body(&fiber);
     }
 }
 
 /// What a body may do; the switch to the worker and back is left out.
-struct OnStack<'a> {
-    home: &'a Home,
-    header: &'a Header,
+pub(crate) struct OnStack<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) header: &'a Header,
 }
 
 impl OnStack<'_> {
+    /// Uses the stack, which nobody else does meanwhile.
+    fn touch(&self) {
+        // SAFETY: loom checks the access.
+        self.home.stack.with_mut(|stack| unsafe { *stack += 1 });
+    }
+
     /// `Running::park`: away from the stack, and back when somebody called.
-    fn park(&self) {
+    pub(crate) fn park(&self) {
         // SAFETY: whoever queues the fiber waits for PARKED.
         self.home.bound.with_mut(|bound| unsafe { *bound = 7 });
+        self.touch();
         if self.header.park() {
             // The worker queues it itself. Nobody else does.
             assert_eq!(self.home.queued.load(Ordering::Relaxed), 0);
@@ -112,6 +153,7 @@ impl OnStack<'_> {
             self.home.queued.fetch_sub(1, Ordering::Relaxed);
         }
         self.header.begin();
+        self.touch();
     }
 
     /// `Running::yield_now`.
@@ -120,7 +162,7 @@ impl OnStack<'_> {
     }
 
     /// `fiber::park`, or the wait of a `block_on`.
-    fn wait_for(&self, reason: u32) {
+    pub(crate) fn wait_for(&self, reason: u32) {
         while !self.header.take(reason) {
             self.park();
         }
@@ -128,21 +170,36 @@ impl OnStack<'_> {
 }
 
 /// A fiber whose worker is a thread of its own, against `callers`, the first of which is this thread.
-fn model(least: u64, callers: &'static [fn(&Home, &FiberRef)], body: fn(&OnStack<'_>)) {
+pub(super) fn model<const N: usize>(
+    least: u64,
+    callers: [fn(&Home, &FiberRef); N],
+    body: fn(&OnStack<'_>),
+) {
+    against(least, FiberRef::clone, callers, move |fiber, _| body(fiber));
+}
+
+/// [`model`] with something more that all share, made for the fiber.
+pub(crate) fn against<S: Send + Sync + 'static, const N: usize>(
+    least: u64,
+    shared: fn(&FiberRef) -> S,
+    callers: [fn(&Home, &S); N],
+    body: impl Fn(&OnStack<'_>, &S) + Copy + Send + Sync + 'static,
+) {
     explore(least, move || {
         let home = Home::new();
         let (own, counted) = fiber(home.clone(), || ());
         let counted = Arc::new(counted);
-        let start = |run: Box<dyn FnOnce(&Home, &FiberRef)>| {
-            let (home, fiber) = (home.clone(), counted.clone());
-            thread::spawn(move || run(&home, &fiber))
+        let shared = Arc::new(shared(&counted));
+        let worker = {
+            let (home, shared, fiber) = (home.clone(), shared.clone(), counted.clone());
+            thread::spawn(move || home.run(&fiber, |fiber| body(fiber, &shared)))
         };
-        let worker = start(Box::new(move |home, fiber| home.run(fiber, body)));
-        let others: Vec<_> = callers[1..]
-            .iter()
-            .map(|call| start(Box::new(call)))
-            .collect();
-        callers[0](&home, &counted);
+        let call = |caller: &fn(&Home, &S)| {
+            let (home, shared, caller) = (home.clone(), shared.clone(), *caller);
+            thread::spawn(move || caller(&home, &shared))
+        };
+        let others: Vec<_> = callers[1..].iter().map(call).collect();
+        callers[0](&home, &shared);
         for other in others {
             other.join().unwrap();
         }
@@ -150,6 +207,7 @@ fn model(least: u64, callers: &'static [fn(&Home, &FiberRef)], body: fn(&OnStack
         // At most a second token is left, and then no more.
         let _ = counted.take(TOKEN);
         assert!(!counted.take(TOKEN));
+        drop(shared);
         // SAFETY: the fiber's own reference, which its end would give up.
         drop(unsafe { FiberRef::adopt(own) });
     });
@@ -158,7 +216,7 @@ fn model(least: u64, callers: &'static [fn(&Home, &FiberRef)], body: fn(&OnStack
 /// The waker second sees PARKED and queues, the worker second sees NOTIFIED and queues.
 #[test]
 fn loom_wake_against_park() {
-    model(10, &[Home::unpark], |fiber| {
+    model(10, [Home::unpark], |fiber| {
         fiber.wait_for(TOKEN);
         assert_eq!(read(&fiber.home.token_data), 1);
     });
@@ -168,7 +226,7 @@ fn loom_wake_against_park() {
 /// shows what was done before it. The fiber yields in between.
 #[test]
 fn loom_calls_of_two_kinds() {
-    model(100, &[Home::unpark, Home::wake], |fiber| {
+    model(100, [Home::unpark, Home::wake], |fiber| {
         fiber.wait_for(TOKEN);
         assert_eq!(read(&fiber.home.token_data), 1);
         fiber.yield_now();
@@ -182,7 +240,7 @@ fn loom_calls_of_two_kinds() {
 /// time: taking the token drops NOTIFIED, which the condition's caller may have set.
 #[test]
 fn loom_condition_and_token() {
-    model(100, &[Home::unpark, Home::satisfy], |fiber| {
+    model(100, [Home::unpark, Home::satisfy], |fiber| {
         let early = fiber.header.take(TOKEN);
         // Acquire pairs with the Release in `satisfy`.
         while !fiber.home.condition.load(Ordering::Acquire) {
@@ -202,7 +260,7 @@ fn loom_condition_and_token() {
 fn loom_one_token() {
     model(
         20,
-        &[|_, fiber| (0..2).for_each(|_| fiber.wake(TOKEN))],
+        [|_, fiber| (0..2).for_each(|_| fiber.wake(TOKEN))],
         |fiber| {
             fiber.wait_for(TOKEN);
         },

@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use super::body::drop_unseen;
 use super::record::FiberRef;
+use super::state::JOIN_WAKER;
 use crate::error::JoinError;
 
 impl FiberRef {
@@ -47,6 +48,12 @@ impl FiberRef {
     /// # Safety
     /// The caller is the fiber's only join handle, and `T` is the fiber's result type.
     pub(crate) unsafe fn drop_handle<T>(&self) {
+        // What it left to be woken goes with it. (Dropped last: it may be anybody's code.)
+        let _waker = match self.state.has(JOIN_WAKER) && self.state.claim_waker() {
+            // SAFETY: after `claim_waker` the slot is the handle's (rule 5).
+            true => unsafe { (*self.join_waker.get()).take() },
+            false => None,
+        };
         if self.state.drop_handle() {
             // SAFETY: by contract; done.
             if let Some(result) = unsafe { self.take_result::<T>() } {

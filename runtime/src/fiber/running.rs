@@ -1,12 +1,16 @@
 //! The proof that code runs on a fiber's stack, and what only such code may do.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use switch_asm::arch;
 use switch_asm::stack::StackPointer;
 
 use super::after_switch::AfterSwitch;
 use super::record::{FiberPtr, FiberRef, Header};
+use super::schedule::SwitchHooks;
+use super::state::HOOKED;
+use super::unwind::Resumed;
 use crate::current::{self, ThreadState};
 
 /// The running fiber, held by code on its stack. Made by [`current::state`] only; it does not
@@ -69,14 +73,14 @@ impl Running {
     /// Leaves the stack until somebody calls for the fiber. May return without a call: the
     /// caller looks at its own condition and comes back.
     ///
-    /// A cancelled fiber unwinds here, before it leaves or after (S6).
+    /// A fiber that was asked to unwinds here, before it leaves or after (S6).
     #[inline(always)]
     pub(crate) fn park(self) {
         self.header().ready_ops.set(0);
         self.suspend(AfterSwitch::Park);
     }
 
-    /// Lets the others run. A cancelled fiber unwinds here.
+    /// Lets the others run. A fiber that was asked to unwinds here.
     #[inline(always)]
     pub(crate) fn yield_now(self) {
         self.header().ready_ops.set(0);
@@ -87,7 +91,12 @@ impl Running {
     // be the one that the CPU's return predictor expects, nor would the next (13 ns each here).
     #[inline(always)]
     fn suspend(self, after: AfterSwitch) {
-        self.unwind_if_cancelled();
+        // One look at the word for all. Without hooks this is not written: in memory, and not a value, so
+        // that it takes no register either.
+        let mut kept = MaybeUninit::uninit();
+        if self.header().state.needs_more_than_a_switch() {
+            self.before_switch(&mut kept);
+        }
         let Some(base) = self.header().base.get() else {
             unreachable!("a running fiber has a stack");
         };
@@ -95,37 +104,70 @@ impl Running {
         // SAFETY: the caller is on the fiber's stack, whose parent link is at that offset, and
         // its worker is linked there, waiting in `body::resume`.
         unsafe { arch::switch_yield(after.encode(), parent_link as *mut StackPointer) };
-        self.unwind_if_cancelled();
+        if self.header().state.needs_more_than_a_switch() {
+            // SAFETY: the fiber was hooked before the switch if it is now: that bit is for life.
+            unsafe { self.after_switch(&kept) };
+        }
     }
 
-    /// A cancelled fiber unwinds here, unless that is held off.
+    /// What few switches do first: unwind if asked to, and call the user's `save`, whose word is written
+    /// to `kept`.
+    #[cold]
+    fn before_switch(self, kept: &mut MaybeUninit<*mut ()>) {
+        self.unwind_if_asked(Resumed::Before);
+        if let Some(hooks) = self.hooks() {
+            let bomb = AbortOnUnwind;
+            // SAFETY: `Builder::on_switch` promises it: on the fiber's stack, before it leaves.
+            kept.write(unsafe { (hooks.save)() });
+            std::mem::forget(bomb);
+        }
+    }
+
+    /// What few switches do last: call the user's `restore`, and unwind if asked to.
+    ///
+    /// # Safety
+    /// `kept` was given to `before_switch` before this switch.
+    #[cold]
+    unsafe fn after_switch(self, kept: &MaybeUninit<*mut ()>) {
+        if let Some(hooks) = self.hooks() {
+            let bomb = AbortOnUnwind;
+            // SAFETY: hooked, so written; `Builder::on_switch` promises the rest: on the same
+            // fiber's stack, with what its `save` gave.
+            unsafe { (hooks.restore)(kept.assume_init()) };
+            std::mem::forget(bomb);
+        }
+        self.unwind_if_asked(Resumed::JustNow);
+    }
+
+    fn hooks(&self) -> Option<&SwitchHooks> {
+        match self.header().state.has(HOOKED) {
+            true => self.header().scheduler.on_switch(),
+            false => None,
+        }
+    }
+
+    /// A suspension point of a call that may not have to wait: a fiber that was asked to unwind
+    /// does so here.
     #[inline(always)]
     pub(crate) fn unwind_if_cancelled(self) {
-        if self.header().state.is_cancelled() {
-            self.unwind_unless_shielded();
+        self.unwind_if_asked(Resumed::Before);
+    }
+
+    #[inline(always)]
+    fn unwind_if_asked(self, resumed: Resumed) {
+        if self.header().state.is_cut_short() {
+            self.unwind_unless_held_off(resumed);
         }
     }
 
-    #[cold]
-    fn unwind_unless_shielded(self) {
-        if self.header().shield.get() > 0 || cfg!(not(panic = "unwind")) {
-            return;
-        }
-        if std::thread::panicking() {
-            // This fiber is unwinding, or another of this worker is parked in mid-unwind (S6).
-            // The worker comes back to it when that is over.
-            current::defer_cancel();
-            return;
-        }
-        super::body::unwind_cancelled()
-    }
-
-    /// Runs `f` with cancellation held off.
+    /// Runs `f` with everything held off that would unwind the fiber further than out of `f`.
     pub(crate) fn shielded<R>(self, f: impl FnOnce() -> R) -> R {
         struct Unshield(Running);
         impl Drop for Unshield {
             fn drop(&mut self) {
-                let shield = &self.0.header().shield;
+                // `f` may be user's code.
+                let running = self.0.still();
+                let shield = &running.header().shield;
                 shield.set(shield.get() - 1);
             }
         }
@@ -133,6 +175,16 @@ impl Running {
         shield.set(shield.get() + 1);
         let _unshield = Unshield(self);
         f()
+    }
+}
+
+/// A hook that panics would leave slots behind that nobody knows the state of.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("sisal: a hook of `Builder::on_switch` panicked");
+        std::process::abort();
     }
 }
 

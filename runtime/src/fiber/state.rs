@@ -10,10 +10,13 @@
 //! | `NOTIFIED` | any thread | its worker, when it runs it | with `PARKED`: it is in a queue |
 //! | `TOKEN` | `unpark` | `park` | the user's park token |
 //! | `WOKEN` | a waker of its outermost `block_on` | that `block_on` | poll again |
-//! | `CANCEL` | shutdown | nobody | unwind at the next suspension |
+//! | `CANCEL` | a handle, an owner, shutdown; any thread | nobody | unwind at the next suspension |
+//! | `ASKED` | a handle, with `CANCEL` | nobody | whoever waits for it wanted no result |
+//! | `EXPIRED` | a timer of one of its `timeout`s, or itself | itself | look at their deadlines at the next suspension |
 //! | `HANDLE` | creation | the join handle's drop | somebody may ask for the result |
 //! | `JOIN_WAKER` | the join handle | the join handle, or never again after `DONE` | the waker slot is readable |
-//! | `SCAN` | reserved for the dump | the dump | with `PARKED`: hold still |
+//! | `SCAN` | a dump, if there is `PARKED` without `NOTIFIED` | the dump | its stack is being read: calls only leave their bits |
+//! | `HOOKED` | creation | nobody | a switch calls the runtime's `SwitchHooks` |
 //!
 //! `RUNNING` is the word without `FRESH`, `PARKED` and `DONE`. A fiber that yielded stays
 //! `RUNNING` while it waits in its worker's own queue: nobody else needs to know, and the
@@ -22,7 +25,8 @@
 //! The one race that matters is a wake against a park. Both sides use a read-modify-write on
 //! this word, so one of them comes second and sees the other's bit:
 //! the waker second sees `PARKED` and queues the fiber; the worker second sees `NOTIFIED`
-//! and queues it itself. `PARKED | NOTIFIED` therefore always means "queued exactly once".
+//! and queues it itself. `PARKED | NOTIFIED` therefore always means "queued exactly once", unless
+//! `SCAN` is set too: then it is the dump that queues the fiber, when it lets go of it.
 
 use std::fmt;
 
@@ -38,8 +42,11 @@ pub(crate) const CANCEL: u32 = 1 << 6;
 pub(crate) const HANDLE: u32 = 1 << 7;
 pub(crate) const JOIN_WAKER: u32 = 1 << 8;
 pub(crate) const SCAN: u32 = 1 << 9;
+pub(crate) const EXPIRED: u32 = 1 << 10;
+pub(crate) const ASKED: u32 = 1 << 11;
+pub(crate) const HOOKED: u32 = 1 << 12;
 
-const NAMES: [(u32, &str); 10] = [
+const NAMES: [(u32, &str); 13] = [
     (FRESH, "FRESH"),
     (PARKED, "PARKED"),
     (DONE, "DONE"),
@@ -50,6 +57,9 @@ const NAMES: [(u32, &str); 10] = [
     (HANDLE, "HANDLE"),
     (JOIN_WAKER, "JOIN_WAKER"),
     (SCAN, "SCAN"),
+    (EXPIRED, "EXPIRED"),
+    (ASKED, "ASKED"),
+    (HOOKED, "HOOKED"),
 ];
 
 /// See the table above; the word itself is private and its transitions are verbs.
@@ -60,7 +70,12 @@ impl State {
         State(AtomicU32::new(FRESH | HANDLE))
     }
 
-    /// Calls for the fiber, leaving `reason` (`TOKEN`, `WOKEN`, `CANCEL` or 0) behind.
+    /// Of a fiber whose switches call hooks.
+    pub(crate) fn hooked() -> State {
+        State(AtomicU32::new(FRESH | HANDLE | HOOKED))
+    }
+
+    /// Calls for the fiber, leaving `reason` (`TOKEN`, `WOKEN`, `CANCEL`, `EXPIRED` or 0) behind.
     /// True: the caller must put the fiber into a queue, and nobody else will.
     #[inline]
     #[must_use]
@@ -115,10 +130,66 @@ impl State {
         self.0.load(Ordering::Relaxed) & reason != 0
     }
 
-    /// The running fiber: whether somebody asked it to unwind.
+    /// The running fiber: whether somebody asked it to unwind. The bit carries no data.
     #[inline]
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.has(CANCEL) // it carries no data
+        self.has(CANCEL)
+    }
+
+    /// The running fiber: whether leaving its stack, or coming back, is not all that there is to a switch.
+    #[inline]
+    pub(crate) fn needs_more_than_a_switch(&self) -> bool {
+        self.has(CANCEL | EXPIRED | HOOKED)
+    }
+
+    /// The running fiber, at a suspension: whether it may have to unwind. One look for all reasons.
+    #[inline]
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.has(CANCEL | EXPIRED)
+    }
+
+    /// The running fiber: clears `EXPIRED`, before it looks at its deadlines. Not `NOTIFIED`: the
+    /// wait that it is in has looked at its condition already.
+    pub(crate) fn clear_expired(&self) {
+        // Acquire pairs with the Release of `notify`: a timer that set the bit has elapsed.
+        self.0.fetch_and(!EXPIRED, Ordering::Acquire);
+    }
+
+    /// The running fiber: one of its deadlines has passed.
+    pub(crate) fn set_expired(&self) {
+        self.0.fetch_or(EXPIRED, Ordering::Relaxed);
+    }
+
+    /// A dump, from any thread: holds a parked fiber still. False: it is not parked, or called, or
+    /// another dump has it. (A fiber that yielded is not parked either: only its worker can read it.)
+    ///
+    /// For the time being the models are its only user.
+    #[cfg(all(test, sisal_loom))]
+    #[must_use]
+    pub(crate) fn scan_begin(&self) -> bool {
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & (PARKED | NOTIFIED | SCAN) == PARKED {
+            // Acquire pairs with the Release of `park`: where the fiber left its stack, and what is
+            // on it, may be read.
+            match self.0.compare_exchange_weak(
+                word,
+                word | SCAN,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// The dump lets go of the fiber. True: it was called meanwhile, and the dump must queue it.
+    #[cfg(all(test, sisal_loom))]
+    #[must_use]
+    pub(crate) fn scan_end(&self) -> bool {
+        // Release pairs with the Acquire of `begin`: the dump's reads come before the fiber runs.
+        self.0.fetch_and(!SCAN, Ordering::Release) & NOTIFIED != 0
     }
 
     /// The body, when the result is stored. Returns the word as it was: `HANDLE` absent means

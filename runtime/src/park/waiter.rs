@@ -6,7 +6,7 @@
 use crossbeam_utils::sync::{Parker, Unparker};
 
 use crate::current::{self, ThreadState};
-use crate::fiber::{FiberRef, Running};
+use crate::fiber::{FiberRef, Resumed, Running};
 
 /// Who waits, for whoever ends the wait.
 pub(crate) enum Waiter {
@@ -47,14 +47,34 @@ impl Waiter {
 
 impl Waiting {
     /// Waits until `condition` holds, which is never cut short (S5): cancellation is held off.
-    pub(crate) fn until(&self, mut condition: impl FnMut() -> bool) {
+    pub(crate) fn until(&self, condition: impl FnMut() -> bool) {
+        self.until_or(condition, || {});
+    }
+
+    /// The same. If the caller is asked to unwind further than out of this wait, `pass_on` is called,
+    /// once, as soon as that unwind could begin.
+    pub(crate) fn until_or(&self, mut condition: impl FnMut() -> bool, pass_on: impl FnOnce()) {
         match self {
-            // The caller may have called user's code since it asked.
-            Waiting::Fiber(running) => running.still().shielded(|| {
-                while !condition() {
-                    running.park();
-                }
-            }),
+            Waiting::Fiber(running) => {
+                // The caller may have called user's code since it asked.
+                let running = running.still();
+                let depth = running.header().shield.get();
+                let (mut pass_on, mut resumed) = (Some(pass_on), Resumed::Before);
+                running.shielded(|| {
+                    while !condition() {
+                        if pass_on.is_some()
+                            && running.header().is_cut_short()
+                            && running.target(depth, resumed).is_some()
+                            && let Some(pass_on) = pass_on.take()
+                        {
+                            pass_on();
+                            continue;
+                        }
+                        running.park();
+                        resumed = Resumed::JustNow;
+                    }
+                });
+            }
             Waiting::Thread(parker) => {
                 while !condition() {
                     parker.park();

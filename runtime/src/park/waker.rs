@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use crate::fiber::{FiberPtr, FiberRef, Running, WOKEN};
+use crate::fiber::{EXPIRED, FiberPtr, FiberRef, Running, WOKEN};
 
 /// Of the outermost `block_on`: leaves `WOKEN` behind.
 static POLL_AGAIN: RawWakerVTable = RawWakerVTable::new(
@@ -21,6 +21,14 @@ static PLAIN: RawWakerVTable = RawWakerVTable::new(
     |raw| clone(raw, &PLAIN),
     |raw| wake(raw, 0),
     |raw| wake_by_ref(raw, 0),
+    drop_ref,
+);
+
+/// Of a `timeout`'s timer: leaves `EXPIRED` behind.
+static EXPIRE: RawWakerVTable = RawWakerVTable::new(
+    |raw| clone(raw, &EXPIRE),
+    |raw| wake(raw, EXPIRED),
+    |raw| wake_by_ref(raw, EXPIRED),
     drop_ref,
 );
 
@@ -71,7 +79,14 @@ pub(crate) unsafe fn borrowed_plain(running: Running) -> BorrowedWaker {
 }
 
 /// # Safety
-/// As above; `vtable` is one of the two of this file.
+/// The result does not outlive the caller's frame, on the fiber's stack.
+pub(crate) unsafe fn borrowed_expire(running: Running) -> BorrowedWaker {
+    // SAFETY: by contract; the table keeps the rules of `RawWaker`.
+    unsafe { borrowed(running, &EXPIRE) }
+}
+
+/// # Safety
+/// As above; `vtable` is one of those of this file.
 unsafe fn borrowed(running: Running, vtable: &'static RawWakerVTable) -> BorrowedWaker {
     let raw = RawWaker::new(running.ptr().as_raw(), vtable);
     // SAFETY: by contract.

@@ -24,6 +24,14 @@ pub(super) struct SleepFlag {
     sent_to_search: AtomicBool,
 }
 
+/// How a sleep ended.
+pub(super) struct SleepEnd {
+    /// Somebody else ended it.
+    pub(super) by_other: bool,
+    /// And counted the sleeper as a searcher.
+    pub(super) searching: bool,
+}
+
 impl SleepFlag {
     pub(super) fn new() -> SleepFlag {
         SleepFlag {
@@ -106,13 +114,16 @@ impl Idle {
         Some(worker)
     }
 
-    /// Worker, awake after a sleep: ends it if nobody did. Whether it is a searcher now.
-    pub(super) fn wake_up(&self, flag: &SleepFlag) -> bool {
+    /// Worker, awake after a sleep: ends it if nobody did.
+    pub(super) fn wake_up(&self, flag: &SleepFlag) -> SleepEnd {
         let _locked = self.lock.lock();
-        self.end_sleep_locked(flag);
+        let by_other = !self.end_sleep_locked(flag);
         let searching = flag.sent_to_search.load(Ordering::Relaxed);
         flag.sent_to_search.store(false, Ordering::Relaxed);
-        searching
+        SleepEnd {
+            by_other,
+            searching,
+        }
     }
 
     /// Worker: wants to search. False: enough others do.

@@ -27,6 +27,7 @@ fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
         tokio: None,
         event_interval: 61,
         max_blocking_threads: 1,
+        on_switch: None,
     };
     Shared::new(config, BlockingPool::new(1).unwrap()).unwrap()
 }

@@ -7,10 +7,13 @@ mod queues;
 mod shared;
 mod shutdown;
 mod start;
+mod stats;
 mod worker;
 
 #[cfg(all(test, sisal_loom))]
 mod loom_inbox;
+#[cfg(all(test, sisal_loom))]
+mod loom_live;
 
 pub(crate) use shared::{Config, Shared};
 pub(crate) use start::Starts;

@@ -1,12 +1,13 @@
 //! A worker's own queues, and the order in which it looks for its next fiber.
 //!
-//! `next` (just woken by the running fiber) · `ready` (bound, owner only) · `fresh` (stealable) ·
-//! inbox · injector · victims. Every `FAIRNESS_INTERVAL` picks the order is turned round.
+//! `next` (just woken by the running fiber) · `ready` (bound, owner only) · `local` (fresh, owner
+//! only) · `fresh` (stealable) · inbox · injector · victims. Every `FAIRNESS_INTERVAL` picks the order is turned round.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use super::shared::Shared;
+use super::stats::add;
 use crate::fiber::FiberPtr;
 use crate::shim::deque::{Steal, Worker as Deque};
 
@@ -23,6 +24,10 @@ pub(super) struct Queues {
     next_uses: Cell<u32>,
     ready: RefCell<VecDeque<FiberPtr>>,
     fresh: Deque<FiberPtr>,
+    /// Fresh fibers that are not `Send`: nobody else ever sees them before they are bound (S2).
+    local: RefCell<VecDeque<FiberPtr>>,
+    /// The last pick for fairness was the oldest of `local`: the next is somebody else's.
+    local_had_turn: Cell<bool>,
     picks: Cell<u32>,
     /// State of the victims' random order (xorshift; G. Marsaglia, "Xorshift RNGs", 2003).
     random: Cell<u32>,
@@ -43,6 +48,8 @@ impl Queues {
             next_uses: Cell::new(0),
             ready: RefCell::new(VecDeque::new()),
             fresh,
+            local: RefCell::new(VecDeque::new()),
+            local_had_turn: Cell::new(false),
             picks: Cell::new(0),
             random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
         }
@@ -50,6 +57,10 @@ impl Queues {
 
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.fresh.push(fiber);
+    }
+
+    pub(super) fn push_local(&self, fiber: FiberPtr) {
+        self.local.borrow_mut().push_back(fiber);
     }
 
     #[inline]
@@ -85,6 +96,10 @@ impl Queues {
         if let Some(fiber) = self.ready.borrow_mut().pop_front() {
             return Some(Pick::Started(fiber));
         }
+        // Newest first, as `fresh`; before it, because others may help with that.
+        if let Some(fiber) = self.local.borrow_mut().pop_back() {
+            return Some(Pick::Fresh(fiber));
+        }
         if let Some(fiber) = self.fresh.pop() {
             return Some(Pick::Fresh(fiber));
         }
@@ -92,21 +107,30 @@ impl Queues {
         let ready = self.ready.borrow_mut().pop_front().map(Pick::Started);
         ready
             .or_else(|| self.fresh.pop().map(Pick::Fresh))
-            .or_else(|| steal(|| shared.injector.steal()).map(Pick::Fresh))
+            .or_else(|| inject(shared, index).map(Pick::Fresh))
     }
 
     #[cold]
     fn pick_for_fairness(&self, shared: &Shared, index: usize) -> Option<Pick> {
         self.empty_inbox(shared, index);
-        steal(|| shared.injector.steal())
+        if !self.local_had_turn.replace(true)
+            && let Some(fiber) = self.local.borrow_mut().pop_front()
+        {
+            // Beside the turn of the others, not in its place: the next pick is theirs.
+            self.picks.set(self.picks.get().wrapping_sub(1));
+            return Some(Pick::Fresh(fiber));
+        }
+        self.local_had_turn.set(false);
+        inject(shared, index)
             .or_else(|| steal(|| shared.workers[index].stealer.steal()))
             .map(Pick::Fresh)
     }
 
     /// Moves what others sent into the queues where it belongs.
     pub(super) fn empty_inbox(&self, shared: &Shared, index: usize) {
-        let mut fresh = false;
+        let (mut fresh, mut taken) = (false, 0);
         shared.workers[index].inbox.take(|fiber| {
+            taken += 1;
             // SAFETY: a queued fiber is live, and its queue's owner may ask (rule 2).
             if unsafe { fiber.header() }.is_started() {
                 self.push_ready(fiber);
@@ -115,6 +139,9 @@ impl Queues {
                 fresh = true;
             }
         });
+        if taken > 0 {
+            add(&shared.workers[index].stats.inbox_pops, taken);
+        }
         if fresh {
             shared.wake_searcher();
         }
@@ -124,7 +151,9 @@ impl Queues {
     pub(super) fn steal(&self, shared: &Shared, index: usize) -> Option<Pick> {
         let workers = shared.workers.len();
         let start = self.next_random() as usize % workers;
-        (0..workers)
+        let stats = &shared.workers[index].stats;
+        add(&stats.searches, 1);
+        let found = (0..workers)
             .map(|offset| (start + offset) % workers)
             .filter(|&victim| victim != index)
             .find_map(|victim| {
@@ -133,12 +162,24 @@ impl Queues {
                         .stealer
                         .steal_batch_and_pop(&self.fresh)
                 })
-            })
-            .map(Pick::Fresh)
+            });
+        if found.is_some() {
+            add(&stats.steals, 1);
+            // This deque was empty; who steals from it meanwhile makes the figure a little small.
+            add(&stats.stolen, 1 + self.fresh.len() as u64);
+        }
+        found.map(Pick::Fresh)
+    }
+
+    pub(super) fn ready_len(&self) -> u64 {
+        self.ready.borrow().len() as u64
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.next.get().is_none() && self.ready.borrow().is_empty() && self.fresh.is_empty()
+        self.next.get().is_none()
+            && self.ready.borrow().is_empty()
+            && self.local.borrow().is_empty()
+            && self.fresh.is_empty()
     }
 
     fn next_random(&self) -> u32 {
@@ -149,6 +190,13 @@ impl Queues {
         self.random.set(x);
         x
     }
+}
+
+/// The oldest fiber of the injector.
+fn inject(shared: &Shared, index: usize) -> Option<FiberPtr> {
+    let fiber = steal(|| shared.injector.steal())?;
+    add(&shared.workers[index].stats.injector_pops, 1);
+    Some(fiber)
 }
 
 /// Steals until it is clear whether there was something.

@@ -11,13 +11,14 @@ use super::census::Census;
 use super::idle::{Idle, SleepFlag};
 use super::inbox::{Inbox, published};
 use super::shutdown::Shutdown;
+use super::stats::{Stats, add};
 use super::worker::Worker;
 use crate::current;
 use crate::driver::{BlockingPool, BlockingThreads, Spawner, TokioHandle};
 use crate::error::JoinError;
-use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
+use crate::fiber::{FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
-use crate::shim::{AtomicU64, Ordering, fence};
+use crate::shim::{AtomicU64, Figure, Ordering, fence};
 use crate::stack_pool::StackSource;
 
 /// What a runtime is made with.
@@ -29,30 +30,37 @@ pub(crate) struct Config {
     pub(crate) tokio: Option<TokioHandle>,
     pub(crate) event_interval: u32,
     pub(crate) max_blocking_threads: usize,
+    pub(crate) on_switch: Option<SwitchHooks>,
 }
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) blocking: Spawner,
     pub(super) stacks: Arc<StackSource>,
+    records: Records,
     pub(super) workers: Box<[CachePadded<Remote>]>,
     pub(super) injector: Injector<FiberPtr>,
     pub(super) idle: Idle,
     pub(super) shutdown: Shutdown,
     /// Spawns by threads that are no workers of this runtime.
     pub(super) outside: Count,
+    /// Sleeps that such threads ended.
+    pub(super) outside_wakes: Figure,
 }
 
-/// A worker, as the others see it.
+/// A worker, as the others see it. First what it writes and the others seldom read, in cache lines of
+/// their own.
+#[repr(C)]
 pub(super) struct Remote {
-    pub(super) inbox: Inbox,
+    pub(super) count: Count,
+    /// Bound fibers. Written by the worker only.
+    pub(super) bound: AtomicU64,
+    pub(super) stats: Stats,
+    pub(super) inbox: CachePadded<Inbox>,
     pub(super) sleep: SleepFlag,
     pub(super) stealer: Stealer<FiberPtr>,
     /// Wakes the worker's reactor; there from its first turn to its last. Locked once per sleep.
     pub(super) reactor: Mutex<Option<Waker>>,
-    pub(super) count: Count,
-    /// Bound fibers. Written by the worker only.
-    pub(super) bound: AtomicU64,
     /// For a shutdown.
     pub(super) census: Census,
     /// For what tokio's own calls on this worker block.
@@ -97,12 +105,13 @@ impl Shared {
             .iter()
             .map(|deque| {
                 CachePadded::new(Remote {
-                    inbox: Inbox::new(),
+                    count: Count::new(),
+                    bound: AtomicU64::new(0),
+                    stats: Stats::default(),
+                    inbox: CachePadded::new(Inbox::new()),
                     sleep: SleepFlag::new(),
                     stealer: deque.stealer(),
                     reactor: Mutex::new(None),
-                    count: Count::new(),
-                    bound: AtomicU64::new(0),
                     census: Census::new(),
                     blocking: BlockingThreads::default(),
                 })
@@ -113,10 +122,12 @@ impl Shared {
             shutdown: Shutdown::new(config.workers, pool),
             config,
             stacks: Arc::new(stacks),
+            records: Records::default(),
             workers,
             injector: Injector::new(),
             idle: Idle::new(),
             outside: Count::new(),
+            outside_wakes: Figure::new(0),
         };
         Ok((Arc::new(shared), deques))
     }
@@ -145,20 +156,42 @@ impl Shared {
         }
     }
 
-    pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
+    /// Takes in a fresh fiber that only the calling thread, a worker of this runtime, may run or
+    /// drop (S2). On a closed runtime it ends at once, cancelled.
+    pub(crate) fn spawn_local(&self, fiber: FiberPtr) {
+        let Some(worker) = self.local_worker() else {
+            unreachable!("`spawn_local` asked whether this is a worker");
+        };
+        if self.admit(worker, fiber) {
+            worker.push_local(fiber);
+        }
+    }
+
+    /// Counts a fiber that `worker`, the caller's, spawns. False: the runtime is closed, and the
+    /// fiber has ended.
+    fn admit(&self, worker: &Worker, fiber: FiberPtr) -> bool {
         let count = &self.workers[worker.index].count;
         bump(&count.spawned);
         if !worker.is_on_fiber() {
             // No live fiber keeps the runtime up meanwhile: as in `spawn_outside`.
             fence(Ordering::SeqCst);
         }
-        if self.shutdown.is_closed() {
-            // SAFETY: nobody else knows the fiber yet.
+        // SAFETY: nobody else knows the fiber yet.
+        if self.shutdown.is_closed() && !unsafe { fiber.header() }.is_sheltered() {
+            // SAFETY: as above.
             unsafe { refuse_fresh(fiber, JoinError::cancelled) };
             bump(&count.ended);
             // The spawner's turn comes too; it may be in a loop that only this tells to end.
             worker.cancel_running();
-            return self.wake_all();
+            self.wake_all();
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
+        if !self.admit(worker, fiber) {
+            return;
         }
         if self.workers.len() == 1 {
             return worker.push_fresh(fiber);
@@ -228,8 +261,19 @@ impl Shared {
         remote.inbox.push(fiber);
         published();
         if self.idle.end_sleep(&remote.sleep) {
-            remote.wake_reactor();
+            self.wake_reactor(remote);
         }
+    }
+
+    /// Wakes a worker whose sleep the caller ended.
+    fn wake_reactor(&self, remote: &Remote) {
+        match self.local_worker() {
+            Some(worker) => add(&self.workers[worker.index].stats.wakes, 1),
+            None => {
+                self.outside_wakes.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        remote.wake_reactor();
     }
 
     /// There is work that anybody may take.
@@ -237,7 +281,7 @@ impl Shared {
         published();
         let workers = self.workers.iter().map(|remote| (&remote.sleep, remote));
         if let Some(remote) = self.idle.pick_sleeper(workers) {
-            remote.wake_reactor();
+            self.wake_reactor(remote);
         }
     }
 
@@ -246,7 +290,7 @@ impl Shared {
         published();
         for remote in &self.workers {
             if self.idle.end_sleep(&remote.sleep) {
-                remote.wake_reactor();
+                self.wake_reactor(remote);
             }
         }
     }
@@ -287,5 +331,13 @@ impl Schedule for Shared {
             Some(worker) if worker.index == home => worker.push_woken(fiber),
             _ => self.send(home, fiber),
         }
+    }
+
+    fn on_switch(&self) -> Option<&SwitchHooks> {
+        self.config.on_switch.as_ref()
+    }
+
+    fn records(&self) -> &Records {
+        &self.records
     }
 }

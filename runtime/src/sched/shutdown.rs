@@ -203,16 +203,12 @@ impl Worker {
             self.forget_told();
             return true;
         }
-        if !self.draining.get() {
+        if !self.draining.replace(true) {
             self.tell_bound();
-        }
-        // Again after a fiber could not be cancelled because another was in mid-unwind (S6).
-        let again = self.context.cancel_deferred.get() && !std::thread::panicking();
-        if !self.draining.replace(true) || again {
-            self.context.cancel_deferred.set(false);
             for fiber in self.bound.borrow().iter() {
                 // SAFETY: bound fibers are live.
-                if unsafe { fiber.header() }.cancel() {
+                let header = unsafe { fiber.header() };
+                if !header.is_sheltered() && header.cancel() {
                     self.queues.push_ready(*fiber);
                 }
             }

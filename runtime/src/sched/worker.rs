@@ -7,10 +7,13 @@ use std::task::Waker;
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
 use super::start::Starting;
+use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply};
+use crate::fiber::{
+    self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding, WorkerSpan,
+};
 use crate::shim::Ordering;
 use crate::shim::deque::Worker as Deque;
 use crate::stack_pool::StackPool;
@@ -28,6 +31,7 @@ pub(super) struct Worker {
     pub(super) bound: RefCell<Vec<FiberPtr>>,
     stacks: RefCell<StackPool>,
     pub(super) ids: IdSupply,
+    span: WorkerSpan,
     /// The root future is being polled: it looks at the queues before it returns.
     in_turn: Cell<bool>,
     /// Outside a turn: the root future will be polled again.
@@ -88,6 +92,7 @@ impl Worker {
             queues: Queues::new(deque, index),
             context: Context {
                 fiber: Cell::new(None),
+                unwinding: Unwinding::new(),
                 cancel_deferred: Cell::new(false),
                 blocks: Blocks::new(),
                 reactor,
@@ -97,6 +102,7 @@ impl Worker {
             bound: RefCell::new(Vec::new()),
             stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
             ids: IdSupply::default(),
+            span: WorkerSpan::default(),
             in_turn: Cell::new(false),
             turn_asked: Cell::new(false),
             searching: Cell::new(false),
@@ -117,8 +123,13 @@ impl Worker {
         self.in_turn.set(true);
         self.turn_asked.set(false);
         self.wake_up(reactor);
+        let stats = &self.remote().stats;
+        add(&stats.turns, 1);
         let turn = self.run_fibers();
         self.in_turn.set(false);
+        stats
+            .ready
+            .store(self.queues.ready_len(), Ordering::Relaxed);
         turn
     }
 
@@ -129,7 +140,9 @@ impl Worker {
             *remote.reactor.lock() = Some(reactor.clone());
         }
         if self.slept.replace(false) {
-            self.searching.set(self.shared.idle.wake_up(&remote.sleep));
+            let end = self.shared.idle.wake_up(&remote.sleep);
+            self.searching.set(end.searching);
+            add(&remote.stats.woken, u64::from(end.by_other));
         }
         // What is fresh in there becomes stealable before this worker is busy.
         self.queues.empty_inbox(&self.shared, self.index);
@@ -138,13 +151,16 @@ impl Worker {
     fn run_fibers(&self) -> Turn {
         let interval = self.shared.config.event_interval;
         let mut left = interval;
-        loop {
+        let turn = loop {
             if self.shared.shutdown.is_closed() && self.drain() {
-                return Turn::Exit;
+                break Turn::Exit;
             }
             let Some(pick) = self.find() else {
+                if self.tidy() {
+                    break Turn::Again;
+                }
                 if self.fall_asleep() {
-                    return Turn::Sleep;
+                    break Turn::Sleep;
                 }
                 continue;
             };
@@ -152,9 +168,11 @@ impl Worker {
             left -= 1;
             // Without budget every tokio future is pending: polling one would be waste.
             if left == 0 || !has_budget_remaining() {
-                return self.pause();
+                break self.pause();
             }
-        }
+        };
+        add(&self.remote().stats.switches, u64::from(interval - left));
+        turn
     }
 
     /// Ends a turn so that tokio looks at timers and I/O.
@@ -203,6 +221,26 @@ impl Worker {
         }
     }
 
+    /// Nothing to run: takes a step of giving memory of stacks back, so that no sleep begins before that
+    /// is done; tokio looks at timers and I/O between steps. False: nothing is left to do.
+    #[inline]
+    fn tidy(&self) -> bool {
+        let mut stacks = self.stacks.borrow_mut();
+        if !stacks.is_untidy() || self.draining.get() {
+            return false;
+        }
+        if self.searching.get() {
+            // Pushers would rely on this worker meanwhile.
+            self.stop_searching();
+        }
+        let worked = stacks.tidy();
+        if worked {
+            // A burst is over: its records go the way of its stacks.
+            self.context.blocks.flush();
+        }
+        worked
+    }
+
     /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
     fn fall_asleep(&self) -> bool {
         let (shared, remote) = (&*self.shared, self.remote());
@@ -216,11 +254,13 @@ impl Worker {
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
+            add(&remote.stats.sleeps, 1);
             self.slept.set(true);
             return true;
         }
         // If somebody else ended it, they wake the reactor: one turn too many, no harm.
-        self.searching.set(shared.idle.wake_up(&remote.sleep));
+        self.searching
+            .set(shared.idle.wake_up(&remote.sleep).searching);
         if last_searcher {
             // Whoever pushed that work relied on this searcher, who may now be busy with part of it.
             shared.wake_searcher();
@@ -258,17 +298,47 @@ impl Worker {
     /// Marks `fiber` as the running one while `switch` is away on its stack.
     #[inline]
     fn on(&self, fiber: FiberPtr, switch: impl FnOnce() -> AfterSwitch) -> AfterSwitch {
+        // SAFETY: a fiber in a queue is live, and an ended one until `finish` gives up its reference.
+        let header = unsafe { fiber.header() };
+        // Subscribers are called here, on the worker's own stack (S10, S11).
+        header.enter_spans(&self.span);
         self.context.fiber.set(Some(fiber));
         let after = switch();
         self.context.fiber.set(None);
+        if self.context.unwinding.concerns() {
+            self.note_unwinding(fiber, after == AfterSwitch::Finish);
+        }
+        header.leave_spans(&self.span, after);
         after
+    }
+
+    /// Keeps account of who is in mid-unwind; when nobody is any more, reminds those who waited for
+    /// that to unwind themselves (S6).
+    #[cold]
+    fn note_unwinding(&self, fiber: FiberPtr, ended: bool) {
+        // SAFETY: a fiber that was just switched away from is live until `finish`.
+        let over = self
+            .context
+            .unwinding
+            .left(unsafe { fiber.header() }, ended);
+        if over && self.context.cancel_deferred.take() {
+            for fiber in self.bound.borrow().iter() {
+                // SAFETY: bound fibers are live.
+                if unsafe { fiber.header() }.remind() {
+                    self.queues.push_ready(*fiber);
+                }
+            }
+        }
     }
 
     /// Binds a fresh fiber to this worker and runs it (S1). `None`: there was no stack for it.
     fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
         // SAFETY: a fresh fiber is live.
         let header = unsafe { fiber.header() };
-        let stack = self.stacks.borrow_mut().take(header.stack_size());
+        let stack = {
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.take(header.stack_size(), header.spawned_at())
+        };
         let stack = match stack {
             Ok(stack) => stack,
             Err(error) => {
@@ -278,7 +348,7 @@ impl Worker {
                 return None;
             }
         };
-        if self.draining.get() {
+        if self.draining.get() && !header.is_sheltered() {
             // A fresh fiber is in the queue that it came from, and in no other.
             let _ = header.cancel();
             self.tell_started(fiber);
@@ -302,7 +372,8 @@ impl Worker {
         let ended = unsafe { FiberRef::adopt(fiber) };
         // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
         if let Some(stack) = unsafe { ended.take_stack() } {
-            self.stacks.borrow_mut().put(ended.stack_size(), stack);
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.put(ended.stack_size(), ended.spawned_at(), stack);
         }
         let mut bound = self.bound.borrow_mut();
         let at = ended.bound_at.get();
@@ -324,17 +395,27 @@ impl Worker {
         self.context.fiber.get().is_some()
     }
 
-    /// Asks the running fiber, if any, to unwind at its next suspension.
+    /// Asks the running fiber, if any, to unwind at its next suspension, unless its owner decides that.
     pub(super) fn cancel_running(&self) {
         if let Some(fiber) = self.context.fiber.get() {
-            // SAFETY: a running fiber is live. It is in no queue, and needs none.
-            let _ = unsafe { fiber.header() }.cancel();
+            // SAFETY: a running fiber is live.
+            let header = unsafe { fiber.header() };
+            if !header.is_sheltered() {
+                // It is in no queue, and needs none.
+                let _ = header.cancel();
+            }
         }
     }
 
     /// A spawn of this worker's.
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.queues.push_fresh(fiber);
+        self.ask_turn();
+    }
+
+    /// A spawn of this worker's that only it may run.
+    pub(super) fn push_local(&self, fiber: FiberPtr) {
+        self.queues.push_local(fiber);
         self.ask_turn();
     }
 

@@ -1,8 +1,11 @@
 //! A deadline passed.
 
-/// A deadline passed before the wait was over.
-#[derive(Debug)]
-pub(crate) struct Elapsed {
+use std::error::Error;
+use std::fmt;
+
+/// A deadline passed before the work was done: see [`timeout`](crate::timeout()).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Elapsed {
     _private: (),
 }
 
@@ -11,3 +14,11 @@ impl Elapsed {
         Elapsed { _private: () }
     }
 }
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the deadline has passed")
+    }
+}
+
+impl Error for Elapsed {}

@@ -2,7 +2,9 @@
 
 mod elapsed;
 mod sleep;
+mod timeout;
 pub(crate) mod timer;
 
-pub(crate) use elapsed::Elapsed;
+pub use elapsed::Elapsed;
 pub use sleep::{sleep, sleep_until};
+pub use timeout::timeout;

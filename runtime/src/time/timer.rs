@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use tokio::task::coop::unconstrained;
+use tokio::time::Sleep;
 
 use crate::current;
 
@@ -13,9 +14,12 @@ use crate::current;
 /// # Panics
 /// Off a worker: there is no reactor.
 pub(crate) fn sleep_until(deadline: Instant) -> impl Future<Output = ()> {
-    unconstrained(current::with_reactor(|| {
-        tokio::time::sleep_until(deadline.into())
-    }))
+    unconstrained(plain_until(deadline))
+}
+
+/// The same, for whoever sees to the budget itself.
+pub(super) fn plain_until(deadline: Instant) -> Sleep {
+    current::with_reactor(|| tokio::time::sleep_until(deadline.into()))
 }
 
 /// `Instant::now() + timeout`; a time that cannot be told is some thirty years away.

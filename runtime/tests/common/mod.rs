@@ -66,7 +66,7 @@ pub(crate) fn runtime(workers: usize) -> Runtime {
 }
 
 /// Yields until `condition` holds: on a fiber to its worker's others, on a thread to the system.
-pub(crate) fn until(condition: impl Fn() -> bool) {
+pub(crate) fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         sisal::fiber::yield_now();
     }

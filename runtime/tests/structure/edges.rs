@@ -8,7 +8,11 @@ use super::source::{Source, has_word};
 /// then what a fiber is; the scheduler beside that. An edge that nothing uses fails too.
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
-    ("builder", &["driver", "runtime", "sched", "stack_pool"]),
+    ("cancel", &["current"]),
+    (
+        "builder",
+        &["driver", "fiber", "runtime", "sched", "stack_pool"],
+    ),
     ("current", &["driver", "fiber"]),
     ("driver", &[]),
     ("error", &["fiber"]),
@@ -16,10 +20,12 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "handle",
         &[
-            "current", "driver", "fiber", "join", "runtime", "sched", "scope",
+            "current", "driver", "fiber", "join", "metrics", "runtime", "sched", "scope",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
+    ("local_key", &["current", "fiber"]),
+    ("metrics", &[]),
     ("net", &["block_on", "current", "shim", "time"]),
     ("park", &["current", "fiber", "time"]),
     ("root", &["runtime"]),
@@ -32,6 +38,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "error",
             "handle",
             "join",
+            "metrics",
             "sched",
             "time",
             "unfinished",
@@ -45,6 +52,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "driver",
             "error",
             "fiber",
+            "metrics",
             "shim",
             "stack_pool",
             "unfinished",
@@ -61,8 +69,8 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         "spawn",
         &["current", "fiber", "handle", "join", "scope", "stack_pool"],
     ),
-    ("stack_pool", &[]),
-    ("time", &["block_on", "current"]),
+    ("stack_pool", &["metrics", "shim"]),
+    ("time", &["block_on", "current", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
     ("unfinished", &["fiber"]),
 ];
@@ -107,7 +115,7 @@ pub(crate) const SEAMS: &[(&str, &[&str])] = &[
     ),
     (
         "switch_asm",
-        &["fiber/", "stack_pool.rs", "overflow.rs", "task/"],
+        &["fiber/", "stack_pool/", "overflow.rs", "task/"],
     ),
     // Behind `shim.rs`, and in the models.
     ("loom", &["shim.rs"]),
@@ -128,8 +136,8 @@ fn named(source: &Source) -> Vec<(usize, String)> {
         }
         for (at, _) in code.match_indices("crate::") {
             let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
-                continue; // `other_crate::`
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+                continue; // `other_crate::`, or a macro's `$crate::`, which its user's crate names
             }
             let rest = &code[at + "crate::".len()..];
             let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));

@@ -11,6 +11,11 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
         "ids are unique in the process, as std's thread ids",
     ),
     (
+        "local_key.rs",
+        "__SISAL_OF_THE_THREAD",
+        "the expansion of `fiber_local!`, in its user's crate",
+    ),
+    (
         "park/waker.rs",
         "POLL_AGAIN",
         "a table of functions, never written",
@@ -18,6 +23,11 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
     (
         "park/waker.rs",
         "PLAIN",
+        "a table of functions, never written",
+    ),
+    (
+        "park/waker.rs",
+        "EXPIRE",
         "a table of functions, never written",
     ),
     (
@@ -40,6 +50,10 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
     (
         "scope.rs",
         "the children are waited for before an unwind goes on (S5)",
+    ),
+    (
+        "time/timeout.rs",
+        "an unwind that was meant for a `timeout` ends there",
     ),
     (
         "unblock.rs",
