@@ -63,6 +63,8 @@ where
 const INSTEAD: &str = "`spawn` the work and `.await` its handle there";
 
 #[track_caller]
+#[inline(never)]
+#[unsafe(link_section = "sisal_lend")] // see `overflow::kill`
 pub(crate) fn scope_on<'env, F, T>(handle: &Handle, call: &str, f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,

@@ -38,10 +38,21 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    const INSTEAD: &str = "use `tokio::task::spawn_blocking` there";
     if let ThreadState::Plain = current::state() {
         return f();
     }
+    wait_for_pool(f)
+}
+
+#[track_caller]
+#[inline(never)]
+#[unsafe(link_section = "sisal_lend")] // see `overflow::kill`
+fn wait_for_pool<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    const INSTEAD: &str = "use `tokio::task::spawn_blocking` there";
     let (waiting, waiter) = waiter::caller("unblock", INSTEAD);
     let handle = Handle::current();
     let mut result: Option<thread::Result<T>> = None;

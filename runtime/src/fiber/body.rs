@@ -158,6 +158,8 @@ pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Ident
 ///
 /// # Safety
 /// As the body, once; the closure is gone.
+#[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
 unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     // SAFETY: the fiber's own reference keeps it live until its worker gives that up.
     let header = unsafe { fiber.header() };

@@ -217,7 +217,7 @@ impl Header {
         let mut spans = self.entered.0.take();
         let mut left = false;
         contain(|| {
-            let keep = (after != AfterSwitch::Finish).then_some(&mut spans);
+            let keep = (!after.is_last()).then_some(&mut spans);
             left = drain(&subscriber(), worker.0.take().as_ref(), task, keep);
         });
         if let Some(task) = task
@@ -227,7 +227,7 @@ impl Header {
             contain(|| task.subscriber.exit(&task.id));
         }
         match after {
-            AfterSwitch::Finish => self.close_span(),
+            AfterSwitch::Finish | AfterSwitch::Retire => self.close_span(),
             AfterSwitch::Requeue | AfterSwitch::Park => self.entered.0.set(spans),
         }
     }

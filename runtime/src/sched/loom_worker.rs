@@ -26,6 +26,8 @@ fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
         thread_name: String::new(),
         tokio: None,
         event_interval: 61,
+        kill_on_overflow: None,
+        stall_warning: None,
         max_blocking_threads: 1,
         on_switch: None,
     };

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
@@ -17,9 +18,11 @@ use crate::current;
 use crate::driver::{BlockingPool, BlockingThreads, Spawner, TokioHandle};
 use crate::error::JoinError;
 use crate::fiber::{FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
+use crate::overflow::Grounds;
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
 use crate::shim::{AtomicU64, Figure, Ordering, fence};
 use crate::stack_pool::StackSource;
+use crate::stall::Probe;
 
 /// What a runtime is made with.
 pub(crate) struct Config {
@@ -31,6 +34,10 @@ pub(crate) struct Config {
     pub(crate) event_interval: u32,
     pub(crate) max_blocking_threads: usize,
     pub(crate) on_switch: Option<SwitchHooks>,
+    /// An overflow ends just its fiber, where these let it.
+    pub(crate) kill_on_overflow: Option<Grounds>,
+    /// A watchdog looks at the workers.
+    pub(crate) stall_warning: Option<Duration>,
 }
 
 pub(crate) struct Shared {
@@ -65,6 +72,7 @@ pub(super) struct Remote {
     pub(super) census: Census,
     /// For what tokio's own calls on this worker block.
     pub(super) blocking: BlockingThreads,
+    pub(super) probe: Arc<Probe>,
 }
 
 /// Fibers that one party spawned and ended, both only growing.
@@ -114,6 +122,7 @@ impl Shared {
                     reactor: Mutex::new(None),
                     census: Census::new(),
                     blocking: BlockingThreads::default(),
+                    probe: Arc::new(Probe::new()),
                 })
             })
             .collect();
@@ -149,6 +158,8 @@ impl Shared {
     }
 
     /// Takes a fresh fiber in. On a closed runtime it ends at once, cancelled.
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     pub(crate) fn spawn(&self, fiber: FiberPtr) {
         match self.local_worker() {
             Some(worker) => self.spawn_on(worker, fiber),
@@ -158,6 +169,8 @@ impl Shared {
 
     /// Takes in a fresh fiber that only the calling thread, a worker of this runtime, may run or
     /// drop (S2). On a closed runtime it ends at once, cancelled.
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     pub(crate) fn spawn_local(&self, fiber: FiberPtr) {
         let Some(worker) = self.local_worker() else {
             unreachable!("`spawn_local` asked whether this is a worker");
@@ -306,6 +319,11 @@ impl Shared {
         let ended: u64 = counts().map(|c| c.ended.load(Ordering::Acquire)).sum();
         let spawned: u64 = counts().map(|c| c.spawned.load(Ordering::Acquire)).sum();
         spawned - ended
+    }
+
+    /// The workers' probes, in order.
+    pub(crate) fn probes(&self) -> Vec<Arc<Probe>> {
+        self.workers.iter().map(|w| Arc::clone(&w.probe)).collect()
     }
 
     /// Whether there is work that only stealing gets.

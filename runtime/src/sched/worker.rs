@@ -14,8 +14,9 @@ use crate::error::JoinError;
 use crate::fiber::{
     self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding, WorkerSpan,
 };
-use crate::shim::Ordering;
+use crate::overflow::{AlternateStack, Killer};
 use crate::shim::deque::Worker as Deque;
+use crate::shim::{Ordering, compiler_fence};
 use crate::stack_pool::StackPool;
 
 #[cfg(all(test, sisal_loom))]
@@ -44,6 +45,8 @@ pub(super) struct Worker {
     pub(super) draining: Cell<bool>,
     /// A fiber was ended without being unwound: this thread never ends (S7).
     pub(super) has_retired: Cell<bool>,
+    /// A watchdog looks at what this worker runs.
+    watched: bool,
 }
 
 /// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
@@ -65,8 +68,13 @@ pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, st
     // use the pool of the worker that they are called on. The sum is what the user set.
     let blocking = shared.config.max_blocking_threads / 2 / shared.config.workers;
     let threads = &shared.workers[index].blocking;
-    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1), threads) {
-        Ok(driver) => driver,
+    // Signal handlers run on it: a fiber's stack may be at its end, or have only a little left.
+    let made = AlternateStack::new().and_then(|alternate| {
+        let driver = Driver::new(shared.config.tokio.clone(), blocking.max(1), threads)?;
+        Ok((alternate, driver))
+    });
+    let (_alternate, driver) = match made {
+        Ok(made) => made,
         Err(error) => return starting.failed(error),
     };
     let bomb = AbortOnUnwind;
@@ -74,12 +82,14 @@ pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, st
     worker.context.worker = std::ptr::from_ref(&*worker).cast();
     let worker = &*worker;
     drop(starting);
+    worker.context.probe.attach(worker.watched);
     current::enter(&worker.context, || {
         driver.drive(|reactor| worker.turn(reactor));
         // It would keep the reactor's descriptors open for as long as anybody has a handle.
         *worker.remote().reactor.lock() = None;
         worker.drop_tasks(driver);
     });
+    worker.context.probe.detach();
     worker.leave();
     std::mem::forget(bomb);
 }
@@ -95,6 +105,8 @@ impl Worker {
                 unwinding: Unwinding::new(),
                 cancel_deferred: Cell::new(false),
                 blocks: Blocks::new(),
+                killer: shared.config.kill_on_overflow.clone().map(Killer::new),
+                probe: Arc::clone(&shared.workers[index].probe),
                 reactor,
                 runtime: Arc::as_ptr(&shared).cast(),
                 worker: std::ptr::null(),
@@ -110,6 +122,7 @@ impl Worker {
             slept: Cell::new(false),
             draining: Cell::new(false),
             has_retired: Cell::new(false),
+            watched: shared.config.stall_warning.is_some(),
             shared,
         }
     }
@@ -292,6 +305,7 @@ impl Worker {
                 }
             }
             (fiber, AfterSwitch::Finish) => self.finish(fiber),
+            (fiber, AfterSwitch::Retire) => self.give_up(fiber),
         }
     }
 
@@ -303,10 +317,18 @@ impl Worker {
         // Subscribers are called here, on the worker's own stack (S10, S11).
         header.enter_spans(&self.span);
         self.context.fiber.set(Some(fiber));
+        if self.watched {
+            self.context.probe.turned();
+        }
         let after = switch();
+        if self.watched {
+            self.context.probe.turned();
+        }
         self.context.fiber.set(None);
+        // Before the fiber can end: a signal handler counts the fiber that it finds here.
+        compiler_fence(Ordering::SeqCst);
         if self.context.unwinding.concerns() {
-            self.note_unwinding(fiber, after == AfterSwitch::Finish);
+            self.note_unwinding(fiber, after.is_last());
         }
         header.leave_spans(&self.span, after);
         after
@@ -390,6 +412,17 @@ impl Worker {
         drop(bound);
         drop(ended);
         bump(&self.remote().count.ended);
+    }
+
+    /// Ends a fiber that overflowed its stack (S4): whoever joins it is told, and this thread never ends (S7).
+    #[cold]
+    fn give_up(&self, fiber: FiberPtr) {
+        // SAFETY: the fiber's own reference is given up in `finish`.
+        let header = unsafe { fiber.header() };
+        self.retire(header);
+        // SAFETY: on this worker's stack, after `Retire`.
+        unsafe { fiber::retire(fiber) };
+        self.finish(fiber);
     }
 
     /// Whether the caller is on the stack of one of this worker's fibers.

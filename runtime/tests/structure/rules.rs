@@ -31,6 +31,41 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
         "a table of functions, never written",
     ),
     (
+        "overflow/handler.rs",
+        "INSTALLED",
+        "a process has one handler for a signal",
+    ),
+    (
+        "overflow/kill.rs",
+        "KEEP_START",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "KEEP_STOP",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "LEND_START",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "LEND_STOP",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "stall/signal.rs",
+        "PREVIOUS",
+        "what a signal did before the process had our handler",
+    ),
+    (
+        "stall/signal.rs",
+        "INSTALLED",
+        "a process has one handler for a signal",
+    ),
+    (
         "runtime.rs",
         "DEFAULT",
         "the default runtime, started at first use",
@@ -54,6 +89,10 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
     (
         "time/timeout.rs",
         "an unwind that was meant for a `timeout` ends there",
+    ),
+    (
+        "stall/watchdog.rs",
+        "a subscriber's panic does not end the watch",
     ),
     (
         "unblock.rs",
