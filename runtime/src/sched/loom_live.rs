@@ -22,7 +22,10 @@ fn shared(workers: usize) -> Arc<Shared> {
         thread_name: String::new(),
         tokio: None,
         event_interval: 61,
+        kill_on_overflow: None,
+        stall_warning: None,
         max_blocking_threads: 1,
+        on_switch: None,
     };
     Shared::new(config, BlockingPool::new(1).unwrap())
         .unwrap()
