@@ -6,15 +6,19 @@ mod common;
 mod limits;
 
 use std::io::{Read, Write};
-use std::panic::resume_unwind;
+use std::panic::{catch_unwind, resume_unwind};
 use std::thread;
 use std::time::Duration;
 
 use common::{Count, Tally, never, one_on_each_worker, pair, passes_in_child, role, runtime};
-use common::{until, watchdog};
-use limits::{descriptors, mappings, threads};
+use common::{until, until_thread, watchdog};
+use limits::{address_space, descriptors, mappings, threads};
 use sisal::fiber::{Builder, park, sleep, spawn, yield_now};
 use sisal::{block_on, unblock};
+
+/// Mappings side by side are one to the system, so their size counts too. The stacks of one runtime take
+/// 17 MB.
+const BYTES: u64 = 64 << 20;
 
 /// The life of a runtime, each with other things in it.
 fn round(number: usize, tally: &Tally) {
@@ -117,12 +121,9 @@ fn runtimes_in_a_loop_leave_nothing() {
     // A thread that was joined may be in /proc for a moment longer: the process has these two.
     let settled = |what: &str| {
         until(|| threads() <= 3);
-        println!(
-            "{what}: {} descriptors, {} mappings",
-            descriptors(),
-            mappings()
-        );
-        (threads(), descriptors(), mappings())
+        let (fds, maps, bytes) = (descriptors(), mappings(), address_space());
+        println!("{what}: {fds} descriptors, {maps} mappings, {bytes} bytes");
+        (threads(), fds, maps, bytes)
     };
     let warm = settled("warm");
     rounds(50);
@@ -144,5 +145,57 @@ fn runtimes_in_a_loop_leave_nothing() {
     const SOME: usize = 16;
     assert!(few.2 <= warm.2 + SOME, "mappings: {warm:?} {few:?}");
     assert!(many.2 <= few.2 + SOME, "mappings: {few:?} {many:?}");
+    assert!(few.3 <= warm.3 + BYTES, "bytes: {warm:?} {few:?}");
+    assert!(many.3 <= few.3 + BYTES, "bytes: {few:?} {many:?}");
     tally.check(6 * 350..=12 * 350, "all");
+}
+
+/// Given up by their shutdown they go on, and when what held them has ended nothing of them is left either.
+#[test]
+fn runtimes_that_end_late_leave_nothing() {
+    const TEST: &str = "runtimes_that_end_late_leave_nothing";
+    if role().is_none() {
+        return passes_in_child(TEST, "child", &[]);
+    }
+    let _watchdog = watchdog(120);
+    let before = threads();
+    let late = |number: usize| {
+        let runtime = runtime(1 + number % 2);
+        let (begun, free) = (Count::new(), Count::new());
+        let stays = runtime.spawn({
+            let (begun, free) = (begun.clone(), free.clone());
+            move || {
+                let closure = free.clone();
+                drop(tokio::task::spawn_blocking(move || {
+                    until_thread(|| closure.get() == 1);
+                }));
+                begun.add();
+                match number % 3 {
+                    0 => unblock(|| until_thread(|| free.get() == 1)),
+                    1 => until_thread(|| free.get() == 1),
+                    _ => {
+                        while free.get() == 0 {
+                            let _ = catch_unwind(park);
+                        }
+                    }
+                }
+            }
+        });
+        let parked = runtime.spawn(park);
+        until(|| begun.get() == 1);
+        let ended = runtime.shutdown_timeout(Duration::from_millis(5));
+        assert!(ended.unwrap_err().worker_threads() >= 1);
+        free.add();
+        stays.fiber().unpark();
+        stays.join().unwrap();
+        assert!(parked.join().unwrap_err().is_cancelled());
+        until(|| threads() <= before);
+    };
+    (0..12).for_each(late);
+    let few = (descriptors(), address_space());
+    (0..60).for_each(late);
+    let many = (descriptors(), address_space());
+    println!("{few:?} {many:?}");
+    assert_eq!(few.0, many.0);
+    assert!(many.1 <= few.1 + BYTES, "bytes: {few:?} {many:?}");
 }

@@ -476,9 +476,11 @@ impl Worker {
                 return None;
             }
         };
-        if self.draining.get() && !header.is_sheltered() {
-            // A fresh fiber is in the queue that it came from, and in no other.
-            let _ = header.cancel();
+        if self.draining.get() {
+            if !header.is_sheltered() {
+                // A fresh fiber is in the queue that it came from, and in no other.
+                let _ = header.cancel();
+            }
             self.tell_started(fiber);
         }
         header.bind(self.index as u32);
