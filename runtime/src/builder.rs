@@ -179,7 +179,8 @@ impl Builder {
     /// # Errors
     /// `InvalidInput` for a setting that cannot be (no workers, no blocking threads, an event
     /// interval of 0, a stack too small or too large), naming it; else what the operating system
-    /// says to threads, epoll or memory.
+    /// says to threads, epoll or memory: the text says for what, the `source` is the system's error. What
+    /// had been started has ended by then.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         let workers = match self.workers {

@@ -45,10 +45,11 @@ where
 }
 
 /// Whether the calling fiber is being unwound, by a panic or by cancellation. As
-/// [`std::thread::panicking`].
+/// [`std::thread::panicking`], which this is where there is no fiber.
 ///
-/// A destructor of a fiber that waits while it is unwound leaves its thread "panicking" for the other fibers of its
-/// worker: to them, this may say `true` though they are not unwound. It never says `false` to one that is.
+/// A destructor that waits in an unwind leaves its thread "panicking" for all fibers of its worker; this
+/// tells them apart. It may say `true` to a fiber that was called through `extern "C"`, while another is
+/// in such a wait; it never says `false` to one that is unwound.
 ///
 /// ```
 /// struct Guard;
@@ -66,4 +67,8 @@ where
 /// ```
 pub fn panicking() -> bool {
     std::thread::panicking()
+        && match current::state() {
+            ThreadState::Fiber(running) => running.is_unwinding(),
+            ThreadState::Worker | ThreadState::Plain => true,
+        }
 }

@@ -1,4 +1,4 @@
-//! Why a fiber gave no result.
+//! Why a fiber gave no result; why a runtime could not be made.
 
 use std::any::Any;
 use std::fmt;
@@ -129,5 +129,30 @@ impl std::error::Error for JoinError {
             Kind::NoStack(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// The error of a system call, with what it was for.
+#[derive(Debug)]
+struct Because {
+    what: String,
+    source: io::Error,
+}
+
+/// `source`, with words in front of it. It stays the `source` of the result, for whoever wants its number.
+pub(crate) fn because(what: impl Into<String>, source: io::Error) -> io::Error {
+    let (kind, what) = (source.kind(), what.into());
+    io::Error::new(kind, Because { what, source })
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)
+    }
+}
+
+impl std::error::Error for Because {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
     }
 }

@@ -10,7 +10,6 @@ use crate::driver::Spawner;
 use crate::fiber::{Extra, FiberRef, Seed};
 use crate::join::JoinHandle;
 use crate::metrics::Metrics;
-use crate::park::waiter::{self, Calm};
 use crate::runtime;
 use crate::sched::Shared;
 use crate::scope::scope_on;
@@ -103,7 +102,7 @@ impl Handle {
     /// let runtime = sisal::Runtime::new()?;
     /// let sum = runtime.handle().spawn(|| (1..=10).sum::<i32>()).await.unwrap();
     /// assert_eq!(sum, 55);
-    /// # runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    /// # runtime.shutdown_timeout(std::time::Duration::from_secs(1)).unwrap();
     /// # Ok(())
     /// # }
     /// ```
@@ -182,10 +181,8 @@ impl Handle {
 
     /// Unwinds a fiber of this runtime that met the runtime's end in the result of a child (S5).
     pub(crate) fn unwind_if_closed(&self) {
-        if self.shared.cancel_running_if_closed() {
-            // A shutdown ends no child of a fiber in mid-unwind, nor of a shielded one: see `shelters`.
-            waiter::unwind_if_asked(&Calm::sure());
-        }
+        self.shared.cancel_running_if_closed();
+        current::unwind_if_cancelled();
     }
 
     /// Whether the shutdown of this runtime leaves a scoped child that is spawned now to its owner: if the

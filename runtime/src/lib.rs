@@ -57,6 +57,7 @@ mod spawn;
 mod stack_pool;
 pub mod time;
 mod unblock;
+mod unfinished;
 
 pub use block_on::block_on;
 pub use builder::Builder;
@@ -67,6 +68,7 @@ pub use runtime::Runtime;
 pub use spawn::spawn;
 pub use time::timeout;
 pub use unblock::unblock;
+pub use unfinished::{Unfinished, UnfinishedFiber};
 
 mod root;
 

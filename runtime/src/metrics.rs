@@ -41,13 +41,16 @@ pub struct StackMetrics {
     pub slabs: usize,
     /// Stacks that fibers have, and those that workers keep at hand for the next.
     pub taken: usize,
+    /// Stacks given out so far that held no memory: never used before, or given back in the meantime. If this
+    /// goes on growing, bursts of fibers come and go.
+    pub cold: usize,
     /// How deep fibers went, by the place that spawned them; ordered by place.
     pub usage: Vec<StackUsage>,
 }
 
 /// How deep the fibers that were spawned at one place went: see [`StackMetrics::usage`].
 ///
-/// Some of them are measured: the first few, then one in 512. Depths are bytes of stack in whole pages,
+/// Some of them are measured: the first few, then one in 2,048. Depths are bytes of stack in whole pages,
 /// exact for the fibers that were measured; of the others nothing is known, so one of them may have gone deeper.
 ///
 /// ```

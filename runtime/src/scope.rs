@@ -12,7 +12,7 @@ use crate::error::JoinError;
 use crate::fiber::{CANCEL, Extra, Fiber, FiberRef, OnEnd};
 use crate::handle::Handle;
 use crate::join::RawJoin;
-use crate::park::waiter::{self, Calm, Waiter};
+use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicUsize, Ordering};
 
 #[cfg(all(test, sisal_loom))]
@@ -70,7 +70,6 @@ where
     // On entry, before any child exists (S10).
     let (waiting, waiter) = waiter::caller(call, INSTEAD);
     current::unwind_if_cancelled();
-    let mut calm = Calm::now();
     let scope = Scope {
         handle: handle.clone(),
         children: Arc::new(Children::of(waiter)),
@@ -79,8 +78,7 @@ where
     };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     // S5: nothing of the frame may go before the last child has ended.
-    let ended = || scope.children.have_ended();
-    waiting.until_or(&mut calm, ended, || scope.children.cancel());
+    waiting.until_or(|| scope.children.have_ended(), || scope.children.cancel());
     // They hold `Children`, which holds them.
     let all = std::mem::take(&mut *scope.children.all.lock());
     drop(all);
@@ -92,7 +90,6 @@ where
             // What ended a child ends its owner after it (S5).
             if unseen.cancelled {
                 handle.unwind_if_closed();
-                waiter::unwind_if_asked(&calm);
             }
             panic!(
                 "a scoped fiber gave no result, and nobody joined it: {}",

@@ -51,13 +51,14 @@ where
     // The caller's span is the closure's too.
     let span = tracing::Span::current();
     let f = move || span.in_scope(f);
-    let job = (f, finish);
+    let job = (f, handle.blocking().count(), finish);
     // In `f` tokio's current runtime is the caller's, which somebody drives.
     let tokio = tokio::runtime::Handle::current();
     let closure: Box<dyn FnOnce() + Send + '_> = Box::new(move || {
         // Locals are dropped last to first, so `finish` outlives the closure and what it holds.
-        let (f, finish) = job;
+        let (f, running, finish) = job;
         let _finish = finish;
+        let _running = running;
         let _entered = tokio.enter();
         *out = Some(catch_unwind(AssertUnwindSafe(f)));
     });

@@ -517,7 +517,9 @@ fn a_shutdown_drops_contents_on_their_worker() {
     for _ in 0..2 {
         all_ready.recv().unwrap();
     }
-    runtime.shutdown_timeout(std::time::Duration::from_secs(50));
+    runtime
+        .shutdown_timeout(std::time::Duration::from_secs(50))
+        .unwrap();
     drops.check(made.get());
     assert_eq!(made.get(), 10);
 }

@@ -81,7 +81,8 @@ pub(super) fn allocate<R>(scheduler: &dyn Schedule) -> NonNull<R> {
     let layout = Layout::new::<R>();
     let block = if is_kept(layout) {
         let records = scheduler.records();
-        current::blocks(|blocks| blocks.pop(records)).unwrap_or_else(|| take_one(records))
+        // Off a worker: one at a time.
+        current::blocks(|blocks| blocks.pop(records)).unwrap_or_else(|| records.take_one().ok())
     } else {
         // SAFETY: a record is not empty.
         NonNull::new(unsafe { alloc(layout) })
@@ -90,14 +91,6 @@ pub(super) fn allocate<R>(scheduler: &dyn Schedule) -> NonNull<R> {
         Some(block) => block.cast(),
         None => handle_alloc_error(layout),
     }
-}
-
-/// Off a worker.
-#[cold]
-fn take_one(records: &Records) -> Option<NonNull<u8>> {
-    let mut block = Vec::with_capacity(1);
-    records.take(&mut block, 1).ok()?;
-    block.pop()
 }
 
 /// Frees what [`allocate`] gave. The value is not dropped.

@@ -91,6 +91,7 @@ where
         header.shield.set(0);
         Err(JoinError::cancelled(header.identity()))
     } else {
+        header.root.set((&raw const header).addr());
         match catch_unwind(AssertUnwindSafe(closure)) {
             Ok(value) => Ok(value),
             Err(payload) if payload.is::<Unwind>() => Err(JoinError::cancelled(header.identity())),

@@ -69,28 +69,24 @@ struct Free {
 }
 
 impl Records {
+    /// A block.
+    ///
+    /// # Errors
+    /// There is no memory for another chunk.
+    pub(super) fn take_one(&self) -> io::Result<NonNull<u8>> {
+        self.0.0.lock().take(&self.0)
+    }
+
     /// Adds up to `most` blocks to `blocks`, at least one.
     ///
     /// # Errors
     /// There is no memory for another chunk.
     pub(super) fn take(&self, blocks: &mut Vec<NonNull<u8>>, most: usize) -> io::Result<()> {
         let mut state = self.0.0.lock();
-        for taken in 0..most {
-            let chunk = match state.partial.last() {
-                Some(&chunk) => chunk,
-                None => match state.add(&self.0) {
-                    Ok(chunk) => chunk,
-                    Err(error) if taken == 0 => return Err(error),
-                    Err(_) => break,
-                },
-            };
-            // SAFETY: a chunk in the list is mapped, it has a block that is nobody's, and the lock is held.
-            blocks.push(unsafe { Chunk::take(chunk) });
-            // SAFETY: as above.
-            if unsafe { (*chunk.as_ptr()).links.used } == BLOCKS {
-                state.partial.pop();
-            }
-        }
+        blocks.push(state.take(&self.0)?);
+        // If there is no memory for all, some will do.
+        let more = (1..most).map_while(|_| state.take(&self.0).ok());
+        blocks.extend(more);
         Ok(())
     }
 }
@@ -132,6 +128,21 @@ pub(super) unsafe fn give(blocks: impl IntoIterator<Item = NonNull<u8>>) {
 }
 
 impl State {
+    fn take(&mut self, pool: &Arc<Pool>) -> io::Result<NonNull<u8>> {
+        let chunk = match self.partial.last() {
+            Some(&chunk) => chunk,
+            None => self.add(pool)?,
+        };
+        // SAFETY: a chunk in the list is mapped and has a block that is nobody's; the lock is held by whoever
+        // has `self`.
+        let block = unsafe { Chunk::take(chunk) };
+        // SAFETY: as above.
+        if unsafe { (*chunk.as_ptr()).links.used } == BLOCKS {
+            self.partial.pop();
+        }
+        Ok(block)
+    }
+
     /// Adds a chunk to `partial`: a spare or a new one.
     #[cold]
     fn add(&mut self, pool: &Arc<Pool>) -> io::Result<NonNull<Chunk>> {

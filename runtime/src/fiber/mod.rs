@@ -10,6 +10,7 @@ mod chunks;
 mod handle;
 mod id;
 mod locals;
+mod may_unwind;
 mod outcome;
 mod record;
 mod running;
@@ -36,7 +37,7 @@ pub(crate) use running::Running;
 pub(crate) use schedule::{OnEnd, Schedule, SwitchHooks};
 pub(crate) use span::WorkerSpan;
 pub(crate) use state::{ASKED, CANCEL, EXPIRED, TOKEN, WOKEN};
-pub(crate) use unwind::{Resumed, Unwinding, unwind_to};
+pub(crate) use unwind::{Resumed, Unwinding};
 
 pub use handle::{Fiber, Fiber as Thread};
 pub use id::{FiberId, FiberId as ThreadId};

@@ -6,9 +6,9 @@
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
 //! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `frames`,
-//!    `left_unwinding`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs there
-//!    (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the record
-//!    closes it.
+//!    `root`, `left_unwinding`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs
+//!    there (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the
+//!    record closes it.
 //!    Exceptions: whoever `State::notify` or `scan_end` made responsible for queueing reads `home`;
 //!    a dump between `State::scan_begin` and `scan_end` reads all of them.
 //! 3. `next`: whoever has the duty to queue the fiber, until it is queued; then the queue's owner.
@@ -64,6 +64,8 @@ pub(crate) struct Header {
     pub(crate) bound_at: Cell<usize>,
     /// The `timeout`s that it is inside, innermost first.
     pub(super) frames: Frames,
+    /// An address in the frame where every unwind of the fiber ends; set while its closure runs.
+    pub(super) root: Cell<usize>,
     /// See `Unwinding`.
     pub(super) left_unwinding: Cell<u32>,
     pub(super) scheduler: Arc<dyn Schedule>,
@@ -221,6 +223,7 @@ impl FiberRef {
                 stack: Cell::new(None),
                 bound_at: Cell::new(usize::MAX),
                 frames: Frames::new(),
+                root: Cell::new(0),
                 left_unwinding: Cell::new(0),
                 scheduler: seed.scheduler,
                 join_waker: UnsafeCell::new(None),

@@ -9,6 +9,7 @@ use std::panic::resume_unwind;
 use std::ptr;
 use std::time::Instant;
 
+use super::may_unwind::may_unwind_to;
 use super::record::Header;
 use super::running::Running;
 use crate::current;
@@ -26,7 +27,7 @@ pub(crate) enum Target {
 }
 
 /// Starts an unwind. No panic hook runs.
-pub(crate) fn unwind_to(target: Target) -> ! {
+pub(super) fn unwind_to(target: Target) -> ! {
     resume_unwind(Box::new(Unwind(target)))
 }
 
@@ -133,40 +134,66 @@ impl Running {
         }
     }
 
-    /// How far this fiber has to unwind, if anybody asked it to and `depth` shields do not hold that
-    /// off: of all that asked, to the outermost.
-    #[cold]
-    pub(crate) fn target(self, depth: u32) -> Option<Target> {
+    /// Where everybody who asked this fiber to unwind wants that to end, the outermost first. Not what
+    /// `depth` shields hold off.
+    fn asked(self, depth: u32) -> Vec<Target> {
         let header = self.header();
-        if header.state.is_cancelled() && depth == 0 {
-            return Some(Target::Root);
-        }
         self.look_at_deadlines();
         let now = Instant::now();
         // What is outside of a shield has entered fewer of them.
         let inside = header.frames.iter().take_while(|f| f.shield == depth);
-        let passed = inside.filter(|frame| frame.has_passed(now)).last();
-        passed.map(Frame::target)
+        let passed = inside.filter(|frame| frame.has_passed(now));
+        let mut targets: Vec<_> = passed.map(Frame::target).collect();
+        if header.state.is_cancelled() && depth == 0 {
+            targets.push(Target::Root);
+        }
+        targets.reverse();
+        targets
     }
 
-    /// A suspension point that was asked to unwind.
+    /// How far this fiber is to unwind now, if it was asked to, and neither `depth` shields nor an unwind
+    /// that it is in holds that off (S6).
+    #[cold]
+    pub(crate) fn target(self, depth: u32, resumed: Resumed) -> Option<Target> {
+        if cfg!(not(panic = "unwind")) {
+            return None;
+        }
+        let asked = self.asked(depth);
+        let may_begin = asked.iter().find(|t| self.may_unwind_to(**t, resumed));
+        if may_begin.is_none() && !asked.is_empty() {
+            current::defer_cancel(self);
+        }
+        may_begin.copied()
+    }
+
+    /// A suspension point of a fiber that was asked to unwind.
     #[cold]
     pub(super) fn unwind_unless_held_off(self, resumed: Resumed) {
-        if cfg!(not(panic = "unwind")) {
-            return;
-        }
-        let Some(target) = self.target(self.header().shield.get()) else {
-            return;
-        };
-        if self.is_calm(resumed) {
+        if let Some(target) = self.target(self.header().shield.get(), resumed) {
             unwind_to(target);
         }
-        current::defer_cancel(self);
     }
 
-    /// Whether this fiber is surely not being unwound (S9).
-    pub(crate) fn is_calm(self, resumed: Resumed) -> bool {
-        !std::thread::panicking() || (resumed == Resumed::JustNow && !current::left_unwinding(self))
+    /// Whether an unwind that begins here would come to `target`: no destructor lies between that is itself
+    /// called by an unwind.
+    fn may_unwind_to(self, target: Target, resumed: Resumed) -> bool {
+        if !std::thread::panicking() {
+            return true;
+        }
+        if resumed == Resumed::JustNow && !current::left_unwinding(self) {
+            return true; // others of this worker do
+        }
+        match target {
+            // Who else? And an unwind of its own is on its way to the root, or to a `catch_unwind`.
+            Target::Root if !current::unwinding_beside(self) => false,
+            Target::Root => may_unwind_to(self.header().root.get()),
+            Target::Frame(address, _) => may_unwind_to(address),
+        }
+    }
+
+    /// Whether this fiber is being unwound (S9).
+    pub(crate) fn is_unwinding(self) -> bool {
+        !self.may_unwind_to(Target::Root, Resumed::Before)
     }
 }
 

@@ -6,7 +6,7 @@
 use crossbeam_utils::sync::{Parker, Unparker};
 
 use crate::current::{self, ThreadState};
-use crate::fiber::{FiberRef, Resumed, Running, unwind_to};
+use crate::fiber::{FiberRef, Resumed, Running};
 
 /// Who waits, for whoever ends the wait.
 pub(crate) enum Waiter {
@@ -48,17 +48,12 @@ impl Waiter {
 impl Waiting {
     /// Waits until `condition` holds, which is never cut short (S5): cancellation is held off.
     pub(crate) fn until(&self, condition: impl FnMut() -> bool) {
-        self.until_or(&mut Calm(false), condition, || {});
+        self.until_or(condition, || {});
     }
 
     /// The same. If the caller is asked to unwind further than out of this wait, `pass_on` is called,
     /// once, as soon as that unwind could begin.
-    pub(crate) fn until_or(
-        &self,
-        calm: &mut Calm,
-        mut condition: impl FnMut() -> bool,
-        pass_on: impl FnOnce(),
-    ) {
+    pub(crate) fn until_or(&self, mut condition: impl FnMut() -> bool, pass_on: impl FnOnce()) {
         match self {
             Waiting::Fiber(running) => {
                 // The caller may have called user's code since it asked.
@@ -67,18 +62,13 @@ impl Waiting {
                 let (mut pass_on, mut resumed) = (Some(pass_on), Resumed::Before);
                 running.shielded(|| {
                     while !condition() {
-                        if pass_on.is_some() && running.header().is_cut_short() {
-                            calm.0 |= running.is_calm(resumed);
-                            match running.target(depth) {
-                                Some(_) if calm.0 => {
-                                    if let Some(pass_on) = pass_on.take() {
-                                        pass_on();
-                                    }
-                                    continue;
-                                }
-                                Some(_) => current::defer_cancel(running),
-                                None => {}
-                            }
+                        if pass_on.is_some()
+                            && running.header().is_cut_short()
+                            && running.target(depth, resumed).is_some()
+                            && let Some(pass_on) = pass_on.take()
+                        {
+                            pass_on();
+                            continue;
                         }
                         running.park();
                         resumed = Resumed::JustNow;
@@ -91,32 +81,5 @@ impl Waiting {
                 }
             }
         }
-    }
-}
-
-/// Unwinds the caller, if it is a fiber that was asked to.
-pub(crate) fn unwind_if_asked(calm: &Calm) {
-    if let ThreadState::Fiber(running) = current::state()
-        && running.header().is_cut_short()
-        && (calm.0 || running.is_calm(Resumed::Before))
-        && let Some(target) = running.target(running.header().shield.get())
-        && cfg!(panic = "unwind")
-    {
-        unwind_to(target);
-    }
-}
-
-/// Whether the caller is surely not being unwound by code outside of the frame that asks (S9). That does
-/// not change while the frame lives, so once known it stays known.
-pub(crate) struct Calm(bool);
-
-impl Calm {
-    pub(crate) fn now() -> Calm {
-        Calm(!std::thread::panicking())
-    }
-
-    /// For a caller that knows it.
-    pub(crate) fn sure() -> Calm {
-        Calm(true)
     }
 }

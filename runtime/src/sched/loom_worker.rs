@@ -7,7 +7,6 @@
 
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
-use std::time::Instant;
 
 use loom::sync::Condvar;
 use loom::thread::{self, JoinHandle};
@@ -35,7 +34,8 @@ fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
 
 /// As `worker::main` makes it. The thread-local context stays empty: to loom all threads are one.
 fn worker(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> Worker {
-    let reactor = Driver::new(None, 1).unwrap().reactor();
+    let threads = &shared.workers[index].blocking;
+    let reactor = Driver::new(None, 1, threads).unwrap().reactor();
     Worker::new(Arc::clone(shared), index, deque, reactor)
 }
 
@@ -93,7 +93,7 @@ fn start_all(shared: &Arc<Shared>, deques: Vec<Deque<FiberPtr>>) -> Vec<JoinHand
 
 /// Closes the runtime, and waits for its workers.
 fn end(shared: &Shared, workers: Vec<JoinHandle<()>>) {
-    shared.close(Instant::now());
+    shared.close();
     for worker in workers {
         worker.join().unwrap();
     }
@@ -208,7 +208,7 @@ fn hog(shared: &Arc<Shared>, hogs: &Hogs) -> (FiberPtr, FiberRef) {
             drop(TheRest);
             both.notify_one();
             drop(running);
-            shared.close(Instant::now());
+            shared.close();
             return;
         }
         while *running < 2 {
@@ -325,7 +325,7 @@ fn loom_worker_task_spawns_elsewhere() {
             let shared = Arc::clone(&shared);
             move || {
                 drop(TheRest);
-                shared.close(Instant::now());
+                shared.close();
             }
         });
         let left = Mutex::new(Some(own));

@@ -1,10 +1,12 @@
 //! The work-stealing scheduler. Protocols and proof sketches: README.md of this folder.
 
+mod census;
 mod idle;
 mod inbox;
 mod queues;
 mod shared;
 mod shutdown;
+mod start;
 mod stats;
 mod worker;
 
@@ -14,5 +16,5 @@ mod loom_inbox;
 mod loom_live;
 
 pub(crate) use shared::{Config, Shared};
-pub(crate) use shutdown::Leftover;
+pub(crate) use start::Starts;
 pub(crate) use worker::main as worker_main;

@@ -7,13 +7,14 @@ use std::task::Waker;
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use super::census::Census;
 use super::idle::{Idle, SleepFlag};
 use super::inbox::{Inbox, published};
 use super::shutdown::Shutdown;
 use super::stats::{Stats, add};
 use super::worker::Worker;
 use crate::current;
-use crate::driver::{BlockingPool, Spawner, TokioHandle};
+use crate::driver::{BlockingPool, BlockingThreads, Spawner, TokioHandle};
 use crate::error::JoinError;
 use crate::fiber::{FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
@@ -60,6 +61,10 @@ pub(super) struct Remote {
     pub(super) stealer: Stealer<FiberPtr>,
     /// Wakes the worker's reactor; there from its first turn to its last. Locked once per sleep.
     pub(super) reactor: Mutex<Option<Waker>>,
+    /// For a shutdown.
+    pub(super) census: Census,
+    /// For what tokio's own calls on this worker block.
+    pub(super) blocking: BlockingThreads,
 }
 
 /// Fibers that one party spawned and ended, both only growing.
@@ -107,6 +112,8 @@ impl Shared {
                     sleep: SleepFlag::new(),
                     stealer: deque.stealer(),
                     reactor: Mutex::new(None),
+                    census: Census::new(),
+                    blocking: BlockingThreads::default(),
                 })
             })
             .collect();
@@ -206,17 +213,12 @@ impl Shared {
     }
 
     /// If this runtime is closed: asks the running fiber, if it is one of this runtime's, to unwind.
-    /// Its worker will, but may not have come to it yet. False: there is none, or it is open.
-    pub(crate) fn cancel_running_if_closed(&self) -> bool {
-        if !self.shutdown.is_closed() {
-            return false;
-        }
-        match self.local_worker() {
-            Some(worker) if worker.is_on_fiber() => {
-                worker.cancel_running();
-                true
-            }
-            _ => false,
+    /// Its worker will, but may not have come to it yet.
+    pub(crate) fn cancel_running_if_closed(&self) {
+        if self.shutdown.is_closed()
+            && let Some(worker) = self.local_worker()
+        {
+            worker.cancel_running();
         }
     }
 

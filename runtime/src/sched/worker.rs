@@ -1,13 +1,12 @@
 //! A worker: a thread that runs fibers and drives its own reactor.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::task::Waker;
 
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
+use super::start::Starting;
 use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
@@ -43,6 +42,8 @@ pub(super) struct Worker {
     slept: Cell<bool>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
+    /// A fiber was ended without being unwound: this thread never ends (S7).
+    pub(super) has_retired: Cell<bool>,
 }
 
 /// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
@@ -58,38 +59,28 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-/// The main function of a worker's thread. Says on `started` whether the reactor could be made.
-pub(crate) fn main(
-    shared: Arc<Shared>,
-    index: usize,
-    deque: Deque<FiberPtr>,
-    started: Sender<io::Result<()>>,
-) {
+/// The main function of a worker's thread. Says by `starting` whether the reactor could be made.
+pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, starting: Starting) {
     // Half of the threads are the runtime's own pool's; tokio's file system and name lookup
     // use the pool of the worker that they are called on. The sum is what the user set.
     let blocking = shared.config.max_blocking_threads / 2 / shared.config.workers;
-    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1)) {
+    let threads = &shared.workers[index].blocking;
+    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1), threads) {
         Ok(driver) => driver,
-        Err(error) => {
-            // The receiver waits for every worker's answer.
-            let _ = started.send(Err(error));
-            return;
-        }
+        Err(error) => return starting.failed(error),
     };
     let bomb = AbortOnUnwind;
     let mut worker = Box::new(Worker::new(shared, index, deque, driver.reactor()));
     worker.context.worker = std::ptr::from_ref(&*worker).cast();
     let worker = &*worker;
-    let _ = started.send(Ok(()));
-    drop(started);
+    drop(starting);
     current::enter(&worker.context, || {
         driver.drive(|reactor| worker.turn(reactor));
         // It would keep the reactor's descriptors open for as long as anybody has a handle.
         *worker.remote().reactor.lock() = None;
-        // Destructors of async tasks run here, in thread state worker (S10).
-        driver.shut_down(worker.shared.shutdown.time_left());
+        worker.drop_tasks(driver);
     });
-    worker.shared.shutdown.worker_gone();
+    worker.leave();
     std::mem::forget(bomb);
 }
 
@@ -118,6 +109,7 @@ impl Worker {
             first_turn: Cell::new(true),
             slept: Cell::new(false),
             draining: Cell::new(false),
+            has_retired: Cell::new(false),
             shared,
         }
     }
@@ -359,6 +351,7 @@ impl Worker {
         if self.draining.get() && !header.is_sheltered() {
             // A fresh fiber is in the queue that it came from, and in no other.
             let _ = header.cancel();
+            self.tell_started(fiber);
         }
         header.bind(self.index as u32);
         let mut bound = self.bound.borrow_mut();

@@ -32,7 +32,7 @@ pub(crate) struct StackPool {
     hot: Hot,
     others: Vec<Hot>,
     usage: Usage,
-    /// Stacks given to slabs since those were tidied.
+    /// Stacks of this worker's given to slabs since those were tidy.
     returned: usize,
     /// Deep stacks were found since then.
     deep: bool,
@@ -137,7 +137,7 @@ impl StackPool {
     /// Whether there may be memory to give back: then [`tidy`](Self::tidy).
     #[inline]
     pub(crate) fn is_untidy(&self) -> bool {
-        self.returned > 0 || self.deep || self.examining || self.unexamined_bytes() >= LOOK_AT
+        self.returned > 0 || self.examining || self.unexamined_bytes() >= LOOK_AT
     }
 
     fn unexamined_bytes(&self) -> usize {
@@ -156,17 +156,20 @@ impl StackPool {
                 return true;
             }
         }
-        if self.returned == 0 && !self.deep {
-            return false;
+        if self.returned > 0 {
+            match self.source.tidy(self.deep) {
+                // At the next sleep again, if there is something left by then.
+                None => return false,
+                Some(true) => {
+                    // Stacks of this worker's caches may be all that keeps a slab from being idle. The
+                    // next ones come from the oldest slabs.
+                    self.hot.flush();
+                    self.others.iter_mut().for_each(Hot::flush);
+                    return true;
+                }
+                Some(false) => self.returned = 0,
+            }
         }
-        if self.source.tidy(self.deep) {
-            // Stacks of this worker's caches may be all that keeps a slab from being idle. The next ones
-            // come from the oldest slabs.
-            self.hot.flush();
-            self.others.iter_mut().for_each(Hot::flush);
-            return true;
-        }
-        self.returned = 0;
         self.deep = false;
         false
     }

@@ -23,8 +23,9 @@ const SHARE: usize = 8;
 const MOST: usize = 16_384;
 const REGRET: Duration = Duration::from_secs(1);
 
-/// Stacks that one step cleans at most.
+/// Stacks that one step cleans at most; deep ones.
 const STEP: usize = 512;
+const STEP_DEEP: usize = 64;
 
 pub(crate) struct StackSource {
     pub(super) default_size: usize,
@@ -61,27 +62,26 @@ impl StackSource {
         StackMetrics {
             slabs: self.slabs.slab_count(),
             taken: self.slabs.taken(),
+            cold: self.slabs.cold_takes(),
             usage: self.places.snapshot(),
         }
     }
 
     /// Takes one step towards holding no more spare stacks than there may be; after `deep` fibers, none.
-    /// False: nothing was left to do, or another worker does it.
-    pub(super) fn tidy(&self, deep: bool) -> bool {
-        let Some(mut spare) = self.spare.try_lock() else {
-            return false;
-        };
+    /// False: nothing was left to do. `None`: another worker is at it.
+    pub(super) fn tidy(&self, deep: bool) -> Option<bool> {
+        let mut spare = self.spare.try_lock()?;
         let now = Instant::now();
         let learned = spare.learned(self.slabs.cold_takes(), now);
-        let keep = match deep {
-            true => 0,
-            false => (BASE + learned).max(self.slabs.taken() / SHARE),
+        let (keep, step) = match deep {
+            true => (0, STEP_DEEP),
+            false => ((BASE + learned).max(self.slabs.taken() / SHARE), STEP),
         };
-        let worked = self.slabs.tidy(keep, STEP);
+        let worked = self.slabs.tidy(keep, step, deep);
         if worked {
             spare.given_back = Some(now);
         }
-        worked
+        Some(worked)
     }
 }
 

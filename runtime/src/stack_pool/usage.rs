@@ -20,7 +20,7 @@ use crate::shim::{Figure, Ordering};
 
 /// Fibers of a place that a worker measures, at first and later.
 const ALWAYS: u64 = 4;
-const ONE_IN: u64 = 512;
+const ONE_IN: u64 = 2048;
 
 /// Stacks larger than this are not measured: the kernel is asked for 128 pages at a time.
 const MEASURABLE: usize = 64 << 20;

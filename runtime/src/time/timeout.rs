@@ -64,10 +64,10 @@ where
     let mut sleep = pin!(timer::plain_until(deadline));
     // SAFETY: the waker is used in this frame only, and clones count.
     let waker = unsafe { waker::borrowed_expire(running) };
-    // Once: it is the same waker whatever `f` waits for.
+    // Once: it is the same waker whatever `f` waits for. (tokio rounds up, also a time of zero.)
     let first = pin!(unconstrained(sleep.as_mut())).poll(&mut Context::from_waker(&waker));
-    if first.is_ready() {
-        waker.wake_by_ref(); // there was no time at all
+    if duration.is_zero() || first.is_ready() {
+        waker.wake_by_ref();
     }
     let sleep = sleep.as_ref();
     let fired = || sleep.is_elapsed();

@@ -20,7 +20,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "handle",
         &[
-            "current", "driver", "fiber", "join", "metrics", "park", "runtime", "sched", "scope",
+            "current", "driver", "fiber", "join", "metrics", "runtime", "sched", "scope",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
@@ -32,7 +32,16 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "builder", "current", "driver", "handle", "join", "metrics", "sched", "time",
+            "builder",
+            "current",
+            "driver",
+            "error",
+            "handle",
+            "join",
+            "metrics",
+            "sched",
+            "time",
+            "unfinished",
         ],
     ),
     (
@@ -46,6 +55,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "metrics",
             "shim",
             "stack_pool",
+            "unfinished",
         ],
     ),
     (
@@ -62,6 +72,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("stack_pool", &["metrics", "shim"]),
     ("time", &["block_on", "current", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
+    ("unfinished", &["fiber"]),
 ];
 
 /// What the table must never come to say, whatever is added to it.

@@ -171,9 +171,11 @@ impl Slabs {
     /// nobody's and hold memory. Returns whether it did something: call it
     /// again, until it does not.
     ///
-    /// A step unmaps one idle slab, or gives back the memory of `limit` stacks in
-    /// slabs that are not idle. So it takes less than a millisecond, as a rule.
-    pub fn tidy(&self, keep: usize, limit: usize) -> bool {
+    /// A step unmaps one idle slab, or gives back the memory of `limit` stacks.
+    /// So it takes less than a millisecond, as a rule. If the stacks are `deep`,
+    /// each may hold much memory: then an idle slab is emptied by steps before it
+    /// is unmapped.
+    pub fn tidy(&self, keep: usize, limit: usize, deep: bool) -> bool {
         let mut classes = self.shared.classes();
         let all = || classes.values().flat_map(|class| &class.slabs);
         let (spare, holding) = all()
@@ -192,6 +194,12 @@ impl Slabs {
                 spare - own >= keep && slab.is_idle()
             });
             if let Some(idle) = idle {
+                if deep && class.slabs[idle].spare().1 > limit {
+                    let slab = class.slabs[idle].clone();
+                    drop(classes);
+                    slab.clean(limit);
+                    return true;
+                }
                 let slab = class.slabs.remove(idle);
                 classes.retain(|_, class| !class.slabs.is_empty());
                 // Unmapped without the lock.
