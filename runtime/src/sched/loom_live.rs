@@ -23,6 +23,7 @@ fn shared(workers: usize) -> Arc<Shared> {
         tokio: None,
         event_interval: 61,
         max_blocking_threads: 1,
+        on_switch: None,
     };
     Shared::new(config, BlockingPool::new(1).unwrap())
         .unwrap()
