@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# switch-asm under AddressSanitizer: the whole suite, with every switch announced to it, and bugs that it must find.
+# switch-asm and the runtime under AddressSanitizer: their suites, with every switch announced to it, and bugs that it must find.
 #
 # Needs a nightly toolchain. The standard library is the prebuilt one; our own code and the tests are instrumented. Prints
 # `skipped: <why>` and succeeds where there is no nightly.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=.ci/lib.sh
+. .ci/lib.sh
 
 # How many tests there have to be, of both runs together: less means that some do not run any more.
 floor=250
@@ -54,6 +56,34 @@ if grep -q 'skipped: built without AddressSanitizer' "$log"; then
     echo "asan: built without AddressSanitizer"
     exit 1
 fi
+
+# --- The runtime: its behaviour tests, whose switches are announced by the same code.
+
+# About the tree, the build or the size of a stack, not about memory; or much work for little that the others do not have.
+skip_files=(structure links auto_traits backtraces builder fairness_budget stress)
+skip_runtime=(
+    # Counts allocations, of which the sanitizer keeps what is freed.
+    wakers_leak_nothing
+    # Counts mappings, of which the sanitizer has some itself.
+    runtimes_leave_nothing_behind
+    # Looks where locals are: not on the stack, if returns are watched.
+    fibers_that_never_wait_share_one_stack named_children_with_stacks_of_their_own
+)
+log_runtime=$(mktemp)
+trap 'rm -f "$log" "$log_runtime"' EXIT
+tests=()
+for file in runtime/tests/*.rs; do
+    name=$(basename "$file" .rs)
+    [[ " ${skip_files[*]} " == *" $name "* ]] || tests+=(--test "$name")
+done
+flags=()
+for name in "${skip_runtime[@]}"; do flags+=(--skip "$name"); done
+echo "== asan: the runtime"
+export SISAL_ASAN=1 SISAL_TEST_WATCHDOG=300
+ASAN_OPTIONS=$options:detect_stack_use_after_return=1 timeout 900 \
+    cargo +nightly test -p sisal --features sanitizer "${tests[@]}" --target $target --no-fail-fast -- "${flags[@]}" 2>&1 |
+    tee "$log_runtime" | grep -vE '^test .* \.\.\. ok$|^ +(Compiling|Downloaded|Downloading) '
+count_tests "$log_runtime" "$FLOOR_ASAN_RUNTIME" "asan: the runtime"
 
 # --- Valgrind, which is told about stacks where they are mapped.
 if ! command -v valgrind >/dev/null; then

@@ -14,7 +14,7 @@ use crate::park::waker;
 use crate::shim::{AtomicBool, Ordering};
 use crate::time::{Elapsed, timer};
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 #[path = "loom_nested.rs"]
 mod loom_nested;
 

@@ -23,7 +23,7 @@ pub struct Handle {
     shared: Arc<Shared>,
 }
 
-// Nothing that a panic could leave half done is seen through it. (`Runtime` is so because this is.)
+// Nothing that a panic could leave half done is seen through it.
 impl UnwindSafe for Handle {}
 impl RefUnwindSafe for Handle {}
 
@@ -150,6 +150,13 @@ impl Handle {
     /// assert_eq!(runtime.handle().run(|| text.len()), 8);
     /// # Ok(())
     /// # }
+    /// ```
+    ///
+    /// `f` runs on another thread, so it takes nothing that is not `Send`:
+    ///
+    /// ```compile_fail,E0277
+    /// let rc = std::rc::Rc::new(1);
+    /// sisal::Handle::current().run(|| println!("{rc}"));
     /// ```
     #[track_caller]
     pub fn run<F, T>(&self, f: F) -> T

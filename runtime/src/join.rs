@@ -59,6 +59,14 @@ impl<T> JoinHandle<T> {
     ///     assert_eq!(handle.join().unwrap(), "done");
     /// });
     /// ```
+    ///
+    /// There is one result, so it is given once:
+    ///
+    /// ```compile_fail,E0382
+    /// let handle = sisal::fiber::spawn(|| "done");
+    /// handle.join().unwrap();
+    /// handle.join().unwrap();
+    /// ```
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         self.raw.join()
@@ -171,7 +179,7 @@ impl<T> RawJoin<T> {
                     if let Poll::Ready(result) = self.poll(&waker) {
                         return result;
                     }
-                    running.park();
+                    running.park_for_end();
                 }
             }
             ThreadState::Worker => {

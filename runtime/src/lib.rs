@@ -44,10 +44,11 @@ pub mod fiber;
 mod handle;
 mod join;
 mod local_key;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_support;
 mod metrics;
 pub mod net;
+mod overflow;
 mod park;
 mod runtime;
 mod sched;
@@ -55,9 +56,11 @@ mod scope;
 mod shim;
 mod spawn;
 mod stack_pool;
+mod stall;
 pub mod time;
 mod unblock;
 mod unfinished;
+mod walk;
 
 pub use block_on::block_on;
 pub use builder::Builder;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::task::Wake;
 
-use loom::sync::atomic::{AtomicBool, Ordering};
+use crate::loom_support::sync::atomic::{AtomicBool, Ordering};
 
 use super::Nested;
 use crate::fiber::loom_state::{Home, OnStack, against};

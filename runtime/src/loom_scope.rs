@@ -54,7 +54,7 @@ fn loom_scope_grandchild() {
         children.add();
         let grandchild = {
             let children = Arc::clone(children);
-            loom::thread::spawn(move || children.ended())
+            crate::loom_support::thread::spawn(move || children.ended())
         };
         first(home, children);
         grandchild.join().unwrap();

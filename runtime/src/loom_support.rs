@@ -1,33 +1,54 @@
 //! What the loom models share: running one, a place to sleep, a fiber without a stack.
 //!
-//! The models stand beside the code that they check, in files called `loom_*.rs`. They are built under
-//! `--cfg sisal_loom` only; `.ci/loom.sh` runs them.
+//! The models stand beside the code that they check, in files called `loom_*.rs`. Under `--cfg sisal_loom` they
+//! are explored (`.ci/loom.sh`). Without it the same models run some times over on std's threads and atomics: in
+//! `cargo test` on what the CPU does, under Miri (`.ci/miri.sh`) for what loom cannot see: pointers,
+//! references and memory that is freed. (Those that switch stacks are loom's alone.)
+
+#[cfg(not(sisal_loom))]
+#[path = "loom_std.rs"]
+mod on_threads;
+
+#[cfg(sisal_loom)]
+pub(crate) use loom::{cell, sync, thread};
+#[cfg(not(sisal_loom))]
+pub(crate) use on_threads::{cell, sync, thread};
 
 use std::panic::Location;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Wake;
 
 use crate::fiber::{FiberId, FiberPtr, FiberRef, Schedule, Seed};
 
 /// Switches away from a thread that is able to go on, per execution. Two are enough for every race of
 /// two steps; the third is for the races between those. `LOOM_MAX_PREEMPTIONS` sets another number.
+#[cfg(sisal_loom)]
 const PREEMPTIONS: usize = 3;
 
 /// Runs `model` in every order of its threads' steps. Fails if there were fewer than `least`
 /// executions: then the model does not explore what it says.
+#[cfg(sisal_loom)]
 #[track_caller]
 pub(crate) fn explore(least: u64, model: impl Fn() + Send + Sync + 'static) {
     explore_within(PREEMPTIONS, least, model);
 }
 
+/// Runs `model` some times over.
+#[cfg(not(sisal_loom))]
+pub(crate) fn explore(_: u64, model: impl Fn() + Send + Sync + 'static) {
+    let runs = if cfg!(miri) { 8 } else { 300 };
+    (0..runs).for_each(|_| model());
+}
+
 /// [`explore`] for a model that is too large for the usual number of preemptions.
+#[cfg(sisal_loom)]
 #[track_caller]
 pub(crate) fn explore_within(
     preemptions: usize,
     least: u64,
     model: impl Fn() + Send + Sync + 'static,
 ) {
-    let executions = Arc::new(Mutex::new(0));
+    let executions = Arc::new(std::sync::Mutex::new(0));
     let counted = Arc::clone(&executions);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
@@ -46,15 +67,15 @@ pub(crate) fn explore_within(
 /// Where a worker sleeps, and the waker of that: the stand-in for a reactor. (Not loom's `park`: a
 /// thread that blocks on a lock there loses its token, and one that is unparked there gets the lock.)
 pub(crate) struct Bell {
-    rung: loom::sync::Mutex<bool>,
-    ring: loom::sync::Condvar,
+    rung: sync::Mutex<bool>,
+    ring: sync::Condvar,
 }
 
 impl Bell {
     pub(crate) fn new() -> Arc<Bell> {
         Arc::new(Bell {
-            rung: loom::sync::Mutex::new(false),
-            ring: loom::sync::Condvar::new(),
+            rung: sync::Mutex::new(false),
+            ring: sync::Condvar::new(),
         })
     }
 

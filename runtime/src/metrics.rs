@@ -116,12 +116,16 @@ pub struct WorkerMetrics {
     pub ready: u64,
     /// Fibers that wait here for their first run, and that others may take.
     pub fresh: u64,
+    /// The worker sleeps, and nobody has called it yet. Of a total: all do.
+    pub asleep: bool,
     /// Turns: how often the worker ran fibers until none was left or timers and I/O were due.
     pub turns: u64,
     /// Switches to fibers in turns that are over.
     pub switches: u64,
     /// Turns that ended in sleep: nothing to run, and the worker waited in its reactor.
     pub sleeps: u64,
+    /// Sleeps with a timer, because there were fresh fibers that workers with fewer bound ones should start.
+    pub watches: u64,
     /// Sleeps that another thread ended, because it had work for this worker. The others were ended by
     /// I/O or a timer.
     pub woken: u64,
@@ -158,6 +162,7 @@ impl Metrics {
             spawned: self.outside.spawned,
             ended: self.outside.ended,
             wakes: self.outside.wakes,
+            asleep: true,
             ..WorkerMetrics::default()
         };
         for worker in &self.workers {
@@ -168,9 +173,11 @@ impl Metrics {
                 bound,
                 ready,
                 fresh,
+                asleep,
                 turns,
                 switches,
                 sleeps,
+                watches,
                 woken,
                 wakes,
                 searches,
@@ -184,9 +191,11 @@ impl Metrics {
             total.bound += bound;
             total.ready += ready;
             total.fresh += fresh;
+            total.asleep &= asleep;
             total.turns += turns;
             total.switches += switches;
             total.sleeps += sleeps;
+            total.watches += watches;
             total.woken += woken;
             total.wakes += wakes;
             total.searches += searches;

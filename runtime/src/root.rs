@@ -17,6 +17,12 @@ use crate::runtime;
 /// let greeting = sisal::run(|| format!("hello, {name}"));
 /// assert_eq!(greeting, "hello, fiber");
 /// ```
+///
+/// `f` runs on another thread, so it takes and returns nothing that is not `Send`:
+///
+/// ```compile_fail,E0277
+/// sisal::run(|| std::rc::Rc::new(1));
+/// ```
 #[track_caller]
 pub fn run<F, T>(f: F) -> T
 where

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::unix::thread::JoinHandleExt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -15,7 +16,9 @@ use crate::error::because;
 use crate::handle::Handle;
 use crate::join::JoinHandle;
 use crate::metrics::Metrics;
+use crate::overflow;
 use crate::sched::{Config, Shared, Starts, worker_main};
+use crate::stall::Watchdog;
 use crate::time::timer;
 use crate::unfinished::{Parts, Unfinished};
 
@@ -47,7 +50,13 @@ pub struct Runtime {
     handle: Handle,
     /// Empty when it has ended.
     threads: Vec<thread::JoinHandle<()>>,
+    /// Ends when this is dropped.
+    watchdog: Option<Watchdog>,
 }
+
+// As its handle.
+impl UnwindSafe for Runtime {}
+impl RefUnwindSafe for Runtime {}
 
 impl Runtime {
     /// A runtime with default settings.
@@ -64,6 +73,7 @@ impl Runtime {
     }
 
     pub(crate) fn start(config: Config) -> io::Result<Runtime> {
+        overflow::install(config.kill_on_overflow.is_some())?;
         let half = (config.max_blocking_threads / 2).max(1);
         let pool = BlockingPool::new(half)
             .map_err(|error| because("the pool of blocking threads could not be made", error))?;
@@ -73,6 +83,7 @@ impl Runtime {
         let mut runtime = Runtime {
             handle: Handle::new(Arc::clone(&shared)),
             threads: Vec::with_capacity(workers),
+            watchdog: None,
         };
         let starts = Starts::new();
         let mut result = Ok(());
@@ -98,6 +109,11 @@ impl Runtime {
                 let _ = thread.join();
             }
             return Err(error);
+        }
+        if let Some(limit) = shared.config.stall_warning {
+            let name = format!("{}-watch", shared.config.thread_name);
+            // If this fails the workers are ended by the runtime's drop.
+            runtime.watchdog = Some(Watchdog::start(shared.probes(), limit, name)?);
         }
         Ok(runtime)
     }
@@ -271,6 +287,8 @@ fn start_default() -> Runtime {
 
 #[cfg(all(test, not(sisal_loom)))]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
 
     /// Threads of this process whose name begins so.
@@ -308,5 +326,60 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(threads("kept-"), 1);
+    }
+
+    /// Blocks `SIGURG` on this thread, or lets it through.
+    fn mask(how: libc::c_int) {
+        // SAFETY: changes the mask of this thread by a set made here.
+        unsafe {
+            let mut set = std::mem::zeroed();
+            libc::sigaddset(&mut set, libc::SIGURG);
+            libc::pthread_sigmask(how, &set, std::ptr::null_mut());
+        }
+    }
+
+    #[test]
+    fn a_worker_says_what_it_runs() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let probe = runtime.handle.shared().probes().remove(0);
+        runtime.run(|| ());
+        let phase = Arc::new(Mutex::new(0));
+        let reached = |n| while *phase.lock().unwrap() < n {};
+        let fiber = runtime.run(|| {
+            let phase = Arc::clone(&phase);
+            let builder = crate::fiber::Builder::new().name("asked".into());
+            builder.spawn(move || {
+                let until = |n| while *phase.lock().unwrap() < n {};
+                *phase.lock().unwrap() = 1;
+                until(2);
+                mask(libc::SIG_BLOCK);
+                *phase.lock().unwrap() = 3;
+                until(4);
+                // The signal that was too late arrives, and finds nothing to answer.
+                mask(libc::SIG_UNBLOCK);
+                *phase.lock().unwrap() = 5;
+                until(6);
+            })
+        });
+        reached(1);
+        for _ in 0..10 {
+            let identity = probe.running_fiber().expect("it spins");
+            assert_eq!(identity.name.as_deref(), Some("asked"));
+        }
+        *phase.lock().unwrap() = 2;
+        reached(3);
+        assert!(probe.running_fiber().is_none(), "it cannot answer");
+        *phase.lock().unwrap() = 4;
+        reached(5);
+        assert!(probe.running_fiber().is_some());
+        *phase.lock().unwrap() = 6;
+        fiber.unwrap().join().unwrap();
+        let parked = runtime.spawn(crate::fiber::park);
+        runtime.run(crate::fiber::yield_now);
+        while probe.running_fiber().is_some() {}
+        parked.fiber().unpark();
+        parked.join().unwrap();
+        drop(runtime);
+        assert!(probe.running_fiber().is_none(), "its thread is gone");
     }
 }

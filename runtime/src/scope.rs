@@ -2,20 +2,20 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use crate::current;
 use crate::error::JoinError;
-use crate::fiber::{CANCEL, Extra, Fiber, FiberRef, OnEnd};
+use crate::fiber::{CANCEL, Extra, Fiber, FiberRef, OnEnd, caught};
 use crate::handle::Handle;
 use crate::join::RawJoin;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicUsize, Ordering};
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 #[path = "loom_scope.rs"]
 mod loom_scope;
 
@@ -49,6 +49,23 @@ mod loom_scope;
 /// words.clear();
 /// assert_eq!(lengths, 11);
 /// ```
+///
+/// What is lent stays lent until the scope has ended, and nothing of the closure's own is:
+///
+/// ```compile_fail,E0506
+/// let mut word = "one";
+/// sisal::fiber::scope(|s| {
+///     s.spawn(|| println!("{word}"));
+///     word = "two";
+/// });
+/// ```
+///
+/// ```compile_fail,E0373
+/// sisal::fiber::scope(|s| {
+///     let word = String::from("one");
+///     s.spawn(|| println!("{word}"));
+/// });
+/// ```
 #[track_caller]
 pub fn scope<'env, F, T>(f: F) -> T
 where
@@ -63,6 +80,8 @@ where
 const INSTEAD: &str = "`spawn` the work and `.await` its handle there";
 
 #[track_caller]
+#[inline(never)]
+#[unsafe(link_section = "sisal_lend")] // see `overflow::kill`
 pub(crate) fn scope_on<'env, F, T>(handle: &Handle, call: &str, f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -76,7 +95,7 @@ where
         scope: PhantomData,
         env: PhantomData,
     };
-    let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    let result = caught(|| f(&scope));
     // S5: nothing of the frame may go before the last child has ended.
     waiting.until_or(|| scope.children.have_ended(), || scope.children.cancel());
     // They hold `Children`, which holds them.

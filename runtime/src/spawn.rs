@@ -25,6 +25,20 @@ use crate::scope::{Scope, ScopedJoinHandle};
 /// });
 /// assert_eq!(sum, 285);
 /// ```
+///
+/// What is not `Send` stays on its thread:
+///
+/// ```compile_fail,E0277
+/// let rc = std::rc::Rc::new(1);
+/// sisal::fiber::spawn(move || drop(rc));
+/// ```
+///
+/// and a fiber may outlive what its spawner owns ([`scope`](crate::fiber::scope) lends it):
+///
+/// ```compile_fail,E0373
+/// let text = String::from("borrowed");
+/// sisal::fiber::spawn(|| println!("{text}"));
+/// ```
 #[track_caller]
 pub fn spawn<F, T>(f: F) -> JoinHandle<T>
 where

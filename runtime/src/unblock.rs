@@ -11,7 +11,7 @@ use crate::handle::Handle;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicBool, Ordering};
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 #[path = "loom_unblock.rs"]
 mod loom_unblock;
 
@@ -19,18 +19,26 @@ mod loom_unblock;
 /// until it has returned. `f` may borrow.
 ///
 /// For file system calls, name lookup, CPU-bound work, foreign libraries that block, and tokio's own
-/// blocking calls. On a plain thread `f` is called where it is.
+/// blocking calls. On a plain thread `f` is called where it is. The caller's `tracing` span is current in `f`.
 ///
 /// # Panics
 /// If `f` does, with the same payload. On a worker's own stack: use `tokio::task::spawn_blocking` there. If
 /// the runtime's threads are gone.
 ///
 /// # Cancellation
-/// A closure that blocks cannot be unwound, so the wait for it cannot be cut short.
+/// A closure that blocks cannot be unwound, so the wait for it cannot be cut short: a cancel, or the deadline of a
+/// [`timeout`](crate::timeout()), is met at the next wait.
 ///
 /// ```
 /// let manifest = sisal::run(|| sisal::unblock(|| std::fs::read_to_string("Cargo.toml")));
 /// assert!(manifest.unwrap().contains("[package]"));
+/// ```
+///
+/// `f` runs on another thread, so what it borrows is `Sync`:
+///
+/// ```compile_fail,E0277
+/// let cell = std::cell::Cell::new(1);
+/// sisal::unblock(|| cell.set(2));
 /// ```
 #[track_caller]
 pub fn unblock<F, T>(f: F) -> T
@@ -38,10 +46,21 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    const INSTEAD: &str = "use `tokio::task::spawn_blocking` there";
     if let ThreadState::Plain = current::state() {
         return f();
     }
+    wait_for_pool(f)
+}
+
+#[track_caller]
+#[inline(never)]
+#[unsafe(link_section = "sisal_lend")] // see `overflow::kill`
+fn wait_for_pool<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    const INSTEAD: &str = "use `tokio::task::spawn_blocking` there";
     let (waiting, waiter) = waiter::caller("unblock", INSTEAD);
     let handle = Handle::current();
     let mut result: Option<thread::Result<T>> = None;

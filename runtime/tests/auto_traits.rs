@@ -12,6 +12,7 @@ use sisal::fiber::{
     Thread, ThreadId,
 };
 use sisal::net::{Incoming, TcpListener, TcpStream};
+use sisal::time::Elapsed;
 use sisal::{Builder, Handle, Runtime};
 
 fn all<T: Send + Sync + Unpin + Debug + 'static>() {}
@@ -55,12 +56,22 @@ fn what_may_be_sent_and_shared() {
     sync::<Scope<'static, 'static>>();
     unwind_safe::<TcpStream>();
     unwind_safe::<TcpListener>();
+    unwind_safe::<Runtime>();
+    unwind_safe::<Handle>();
+    unwind_safe::<Fiber>();
+    unwind_safe::<JoinHandle<u32>>();
+    unwind_safe::<JoinHandle<Cell<u32>>>();
+    unwind_safe::<Elapsed>();
+    all::<Elapsed>();
     fn id<T: Copy + Eq + Hash>() {}
     id::<FiberId>();
     fn future<F: Future<Output = fiber::Result<u32>>>() {}
     future::<JoinHandle<u32>>();
     fn error<E: std::error::Error>() {}
     error::<JoinError>();
+    error::<Elapsed>();
+    fn value<T: Copy + Eq>() {}
+    value::<Elapsed>();
     fn clone<T: Clone>() {}
     clone::<Handle>();
     clone::<Builder>();

@@ -80,9 +80,11 @@ fn it_goes_down_to_the_last() {
     let _watchdog = watchdog(60);
     for workers in [1, 2] {
         let other = runtime(1);
+        let runtime = runtime(workers);
         let tally = Tally::new();
-        let value = runtime(workers).run(|| {
-            let ended = timeout(SHORT, || {
+        let owner = runtime.spawn({
+            let (tally, other) = (tally.clone(), other.handle().clone());
+            move || {
                 let _held = tally.make();
                 Handle::current().run(|| {
                     let _held = tally.make();
@@ -102,12 +104,11 @@ fn it_goes_down_to_the_last() {
                         });
                     });
                 });
-            });
-            assert!(ended.is_err());
-            sleep(Duration::from_millis(1));
-            7
+            }
         });
-        assert_eq!(value, 7);
+        until(|| tally.made.get() == 6);
+        owner.cancel();
+        assert!(owner.join().unwrap_err().is_cancelled());
         tally.check(6..=6, "all of them");
     }
 }
@@ -164,10 +165,20 @@ fn a_child_may_be_cancelled_alone() {
 fn a_result_is_not_lost() {
     let _watchdog = watchdog(60);
     runtime(1).run(|| {
+        let begun = Count::new();
         let ended = timeout(SHORT, || {
             scope(|s| {
-                let child = s.spawn(|| shield(|| sleep(3 * SHORT)));
-                drop(child);
+                let begun = &begun;
+                // It has begun when the deadline comes.
+                shield(|| {
+                    s.spawn(|| {
+                        shield(|| {
+                            begun.add();
+                            sleep(3 * SHORT);
+                        });
+                    });
+                    until(|| begun.get() == 1);
+                });
                 5
             })
         });
@@ -279,16 +290,24 @@ fn many_children() {
     }
 }
 
-/// A deadline of the owner's reaches children that other workers run.
+/// A cancel of the owner reaches children that other workers run.
 #[test]
 fn children_on_other_workers() {
     let _watchdog = watchdog(60);
-    runtime(2).run(|| {
-        let ended = timeout(Duration::from_millis(20), || {
-            one_on_each_worker(2, |_| sleep(LONG))
-        });
-        assert!(ended.is_err());
+    let runtime = runtime(2);
+    let begun = Count::new();
+    let owner = runtime.spawn({
+        let begun = begun.clone();
+        move || {
+            one_on_each_worker(2, |_| {
+                begun.add();
+                sleep(LONG);
+            })
+        }
     });
+    until(|| begun.get() == 2);
+    owner.cancel();
+    assert!(owner.join().unwrap_err().is_cancelled());
 }
 
 /// The owner's owner is a thread: nothing can cancel that, and the shutdown ends the child.

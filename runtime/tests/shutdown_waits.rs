@@ -169,8 +169,9 @@ fn unwinds(workers: usize) {
         assert!(fiber.is_finished(), "{name}");
         let error = fiber.join().unwrap_err();
         assert!(error.is_cancelled(), "{name}: {error}");
-        // With two workers a child may meet the end before its first run.
-        let least = if workers == 1 { 2 + held } else { 2 };
+        // With two workers, or in another runtime, a child may meet the end before its first run.
+        let all_begun = workers == 1 && name != "run on the default runtime";
+        let least = if all_begun { 2 + held } else { 2 };
         tally.check(least..=2 + held, name);
         assert_eq!(after.get(), 0, "{name}");
     }

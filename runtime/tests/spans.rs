@@ -426,13 +426,13 @@ fn of_a_deep_recursion() {
             leave(1);
         } else {
             deeper(n - 1);
-            if n % 64 == 0 {
+            if n.is_multiple_of(64) {
                 yield_now();
             }
         }
         // The chain is checked by the numbers alone.
         let want: Vec<_> = (n..=500).rev().map(|n| format!("deeper {n}")).collect();
-        if n % 100 == 0 {
+        if n.is_multiple_of(100) {
             check!("fiber deep/{}", want.join("/"));
         }
     }

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
@@ -33,10 +34,10 @@ struct Span {
     threads: Vec<ThreadId>,
 }
 
-/// The same subscriber, with its current span told or not.
+/// A subscriber that tells its current span or not. Being entered keeps a span open.
 struct Teller {
     ledger: Ledger,
-    tells: bool,
+    tells: Arc<AtomicBool>,
 }
 
 impl Subscriber for Teller {
@@ -72,6 +73,7 @@ impl Subscriber for Teller {
             ));
         }
         span.enters += 1;
+        span.handles += 1;
         span.threads.push(thread::current().id());
         all.entered.entry(here()).or_default().push(id.into_u64());
     }
@@ -80,6 +82,7 @@ impl Subscriber for Teller {
         let all = &mut *self.ledger.0.lock().unwrap();
         let span = all.spans.get_mut(&id.into_u64()).expect("a span of ours");
         span.exits += 1;
+        span.handles -= 1;
         let entered = all.entered.entry(here()).or_default();
         match entered.iter().rposition(|other| *other == id.into_u64()) {
             Some(at) => drop(entered.remove(at)),
@@ -113,7 +116,7 @@ impl Subscriber for Teller {
     }
 
     fn current_span(&self) -> Current {
-        if !self.tells {
+        if !self.tells.load(Ordering::SeqCst) {
             return Current::none();
         }
         let all = self.ledger.0.lock().unwrap();
@@ -130,6 +133,10 @@ fn here() -> String {
 
 impl Ledger {
     fn subscriber(&self, tells: bool) -> Dispatch {
+        self.switched(Arc::new(AtomicBool::new(tells)))
+    }
+
+    fn switched(&self, tells: Arc<AtomicBool>) -> Dispatch {
         let ledger = self.clone();
         Dispatch::new(Teller { ledger, tells })
     }
@@ -187,7 +194,7 @@ fn yields(with_span: bool) {
     });
 }
 
-/// One process, one global subscriber: three parts in this order.
+/// One process, one global subscriber: parts in this order.
 #[test]
 fn enters_and_exits_come_in_turns() {
     let _watchdog = watchdog(60);
@@ -202,7 +209,8 @@ fn enters_and_exits_come_in_turns() {
     // 2. The process's subscriber, which does not tell its current span: fibers' own spans come and go; what their code
     //    enters stays with the thread, as nobody could know of it.
     let mute = Ledger::default();
-    tracing::dispatcher::set_global_default(mute.subscriber(false)).unwrap();
+    let tells = Arc::new(AtomicBool::new(false));
+    tracing::dispatcher::set_global_default(mute.switched(tells.clone())).unwrap();
     yields(false);
     let enters = mute.check("runtime.spawn");
     // The main fiber, and one poll more than yields of each other.
@@ -224,5 +232,35 @@ fn enters_and_exits_come_in_turns() {
     assert_eq!(own.check("runtime.spawn").len(), 1);
     assert_eq!(mute.check("runtime.spawn").len(), before + FIBERS);
     own.is_left();
+    mute.is_left();
+
+    // 4. Guards that are leaked: the fiber is in their spans to its end, and the thread is not.
+    tells.store(true, Ordering::SeqCst);
+    let runtime = runtime(2);
+    runtime.run(|| {
+        let leaks = || {
+            let mut spans = Vec::new();
+            for _ in 0..YIELDS {
+                let span = info_span!("leaked");
+                std::mem::forget(span.enter());
+                spans.push(span);
+                yield_now();
+            }
+        };
+        let fibers: Vec<_> = (0..FIBERS)
+            .map(|_| Builder::new().spawn(leaks).unwrap())
+            .collect();
+        for fiber in fibers {
+            fiber.join().unwrap();
+        }
+    });
+    drop(runtime);
+    let enters = mute.check("leaked");
+    assert_eq!(enters.len(), FIBERS * YIELDS);
+    // In each: once for every switch after.
+    assert_eq!(
+        enters[..].iter().sum::<usize>(),
+        FIBERS * (1..=YIELDS).map(|n| n + 1).sum::<usize>()
+    );
     mute.is_left();
 }

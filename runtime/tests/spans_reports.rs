@@ -187,7 +187,24 @@ fn what_is_reported_of_fibers() {
         (3, 2, 0, 1)
     );
 
-    // A wake that comes while it runs counts when its worker puts it back.
+    // A wake that comes while it runs counts when its worker puts it back: it parks for something else then.
+    one.run(|| {
+        let parks_inside = || {
+            block_on(std::future::poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                park();
+                std::task::Poll::Ready(())
+            }));
+        };
+        let fiber = named("parks inside").spawn(parks_inside).unwrap();
+        until(|| reports.named("parks inside").unwrap().polls == 2);
+        fiber.fiber().unpark();
+        fiber.join().unwrap();
+    });
+    let seen = reports.ended("parks inside");
+    assert_eq!((seen.polls, seen.wakes), (3, 2));
+
+    // As does one that a future gives itself: `block_on` lets others run before it polls again.
     let fiber = one.run(|| {
         let wakes_itself = || {
             let mut polls = 0;

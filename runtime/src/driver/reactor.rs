@@ -7,11 +7,13 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, RuntimeMetrics};
+use tokio::time::{Instant, sleep};
 
 use super::blocking::BlockingThreads;
 
@@ -22,6 +24,8 @@ pub(crate) enum Turn {
     Again,
     /// Nothing to run: wait for an event or a wake.
     Sleep,
+    /// The same, but for so long at the most.
+    SleepFor(Duration),
     /// The worker is over.
     Exit,
 }
@@ -54,21 +58,33 @@ impl Driver {
 
     /// Calls `turn` until it says `Exit`. Its argument wakes this worker from its sleep.
     pub(crate) fn drive(&self, mut turn: impl FnMut(&Waker) -> Turn) {
-        self.runtime.block_on(poll_fn(|cx| {
-            let entered = self.foreign.as_ref().map(Handle::enter);
-            let turn = turn(cx.waker());
-            // A fiber that holds such a guard of its own across a wait breaks the order in which
-            // tokio wants them dropped: its panic must not end the worker.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
-            match turn {
-                Turn::Again => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
+        self.runtime.block_on(async {
+            let mut alarm = pin!(sleep(Duration::ZERO));
+            poll_fn(|cx| {
+                let entered = self.foreign.as_ref().map(Handle::enter);
+                let turn = turn(cx.waker());
+                // A fiber that holds such a guard of its own across a wait breaks the order in which
+                // tokio wants them dropped: its panic must not end the worker.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
+                match turn {
+                    Turn::Again => {
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    Turn::Sleep => Poll::Pending,
+                    Turn::SleepFor(time) => {
+                        alarm.as_mut().reset(Instant::now() + time);
+                        // It leaves the waker there, and tokio polls again when it is time.
+                        if alarm.as_mut().poll(cx).is_ready() {
+                            cx.waker().wake_by_ref();
+                        }
+                        Poll::Pending
+                    }
+                    Turn::Exit => Poll::Ready(()),
                 }
-                Turn::Sleep => Poll::Pending,
-                Turn::Exit => Poll::Ready(()),
-            }
-        }));
+            })
+            .await
+        });
     }
 
     pub(crate) fn tasks(&self) -> AsyncTasks {

@@ -108,3 +108,16 @@ pub(super) unsafe fn free<R>(block: NonNull<R>) {
         unsafe { chunks::give([block.cast()]) };
     }
 }
+
+#[cfg(all(test, not(sisal_loom), not(miri)))]
+mod tests {
+    use super::*;
+    use crate::fiber::record::{Header, Record};
+
+    /// Else a million fibers cost more, and their records do not come back.
+    #[test]
+    fn a_record_with_a_small_closure_fits_a_block() {
+        println!("a header has {} bytes", size_of::<Header>());
+        assert!(is_kept(Layout::new::<Record<[usize; 4], [usize; 2]>>()));
+    }
+}

@@ -9,6 +9,7 @@ use switch_asm::arch;
 use switch_asm::stack::{SlabStack, Stack, StackPointer};
 
 use super::after_switch::AfterSwitch;
+use super::may_unwind::caught;
 use super::record::{FiberPtr, FiberRef, Stage};
 use super::state::{ASKED, CANCEL, HANDLE, JOIN_WAKER};
 use super::unwind::Unwind;
@@ -92,7 +93,7 @@ where
         Err(JoinError::cancelled(header.identity()))
     } else {
         header.root.set((&raw const header).addr());
-        match catch_unwind(AssertUnwindSafe(closure)) {
+        match caught(closure) {
             Ok(value) => Ok(value),
             Err(payload) if payload.is::<Unwind>() => Err(JoinError::cancelled(header.identity())),
             Err(payload) => Err(JoinError::panic(header.identity(), payload)),
@@ -158,6 +159,8 @@ pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Ident
 ///
 /// # Safety
 /// As the body, once; the closure is gone.
+#[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
 unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     // SAFETY: the fiber's own reference keeps it live until its worker gives that up.
     let header = unsafe { fiber.header() };

@@ -7,9 +7,9 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::thread::{self, Thread};
+use crate::loom_support::cell::UnsafeCell;
+use crate::loom_support::sync::atomic::{AtomicUsize, Ordering};
+use crate::loom_support::thread::{self, Thread};
 
 use super::body::refuse_fresh;
 use super::record::{FiberPtr, FiberRef};
@@ -210,17 +210,13 @@ fn model(least: u64, handle: fn(Handle)) {
         let runtime_ptr = Arc::as_ptr(&runtime);
         let held = Content(Arc::clone(&content));
         let (own, counted) = fiber(runtime, move || drop(held));
-        let joiner = thread::spawn({
-            let (content, wakers) = (Arc::clone(&content), wakers.clone());
-            move || {
-                handle(Handle {
-                    fiber: counted,
-                    content,
-                    wakers,
-                    runtime: runtime_ptr,
-                });
-            }
-        });
+        let held_by_joiner = Handle {
+            fiber: counted,
+            content: Arc::clone(&content),
+            wakers: wakers.clone(),
+            runtime: runtime_ptr,
+        };
+        let joiner = thread::spawn(move || handle(held_by_joiner));
         // SAFETY: the fiber's own reference keeps the record; loom checks the access.
         unsafe { &*runtime_ptr }.holders[0].with_mut(|data| unsafe { *data += 1 });
         let payload = Box::new(Payload::new(&result));

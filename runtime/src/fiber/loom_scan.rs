@@ -25,7 +25,8 @@ impl Held {
     fn check(&self) {
         let [not, held] = self.0.each_ref().map(|n| n.load(Ordering::Relaxed));
         println!("held {held} times, {not} times not");
-        assert!(held > 0 && not > 0);
+        // Threads may happen to miss one of them.
+        assert!(held > 0 && not > 0 || cfg!(not(sisal_loom)));
     }
 }
 

@@ -4,13 +4,13 @@
 
 use std::sync::{Arc, OnceLock};
 
-use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use loom::thread::{self, Thread};
+use crate::loom_support::cell::UnsafeCell;
+use crate::loom_support::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::loom_support::thread::{self, Thread};
 
 use super::record::{FiberPtr, FiberRef, Header};
 use super::schedule::Schedule;
-use super::state::{State, TOKEN, WOKEN};
+use super::state::{ASKED, CANCEL, EXPIRED, State, TOKEN, WOKEN};
 use crate::loom_support::{explore, fiber};
 
 /// The stand-in for a worker: a queue with room for one fiber, and data that each side reads of the
@@ -291,5 +291,83 @@ fn loom_queued_exactly_once() {
         let (ours, theirs) = (state.notify(WOKEN), other.join().unwrap());
         assert!(ours ^ theirs, "{ours} {theirs}");
         assert_eq!(state.begin(), TOKEN | WOKEN);
+    });
+}
+
+/// What a fiber does at a suspension: it looks whether it was cancelled, parks, and looks again.
+fn suspend(fiber: &OnStack<'_>) -> bool {
+    if fiber.header.is_cut_short() {
+        return true;
+    }
+    fiber.park();
+    fiber.header.is_cut_short()
+}
+
+/// A cancel against a park, with a token that comes at the same time and is taken (which drops NOTIFIED):
+/// the fiber is not left parked.
+#[test]
+fn loom_cancel_against_park() {
+    model(
+        100,
+        &[|_, fiber| fiber.wake(CANCEL | ASKED), Home::unpark],
+        |fiber| {
+            let mut cancelled = false;
+            // `fiber::park`, again and again: only the cancel ends it.
+            while !cancelled {
+                let _ = fiber.header.take(TOKEN);
+                cancelled = suspend(fiber);
+            }
+            // The cancel is permanent.
+            assert!(fiber.header.is_cut_short());
+        },
+    );
+}
+
+/// A cancel and a deadline: the deadline's bit is cleared by the fiber, which looks at its clocks after that.
+#[test]
+fn loom_deadline_against_cancel() {
+    model(
+        100,
+        &[
+            |home, fiber| {
+                // SAFETY: read by the fiber after it has seen the bit.
+                home.woken_data.with_mut(|data| unsafe { *data += 1 });
+                fiber.wake(EXPIRED);
+            },
+            |_, fiber| fiber.wake(CANCEL),
+        ],
+        |fiber| {
+            while !suspend(fiber) {}
+            let state = &fiber.header.state;
+            if state.has(EXPIRED) {
+                state.clear_expired();
+                assert_eq!(read(&fiber.home.woken_data), 1);
+                // The other's bit is not lost with it.
+                while !suspend(fiber) {}
+            }
+            assert!(state.is_cancelled());
+        },
+    );
+}
+
+/// A cancel against the end: it is in time or it is not, and nobody queues a fiber that has ended.
+#[test]
+fn loom_cancel_against_end() {
+    model(5, &[|_, fiber| fiber.wake(CANCEL | ASKED)], |fiber| {
+        let _ = fiber.header.state.finish();
+        assert_eq!(fiber.home.queued.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// A cancel of a fresh fiber against its start: it is seen before the closure is called, or at the first
+/// suspension; it never queues a fiber that is in the spawner's queue already.
+#[test]
+fn loom_cancel_against_start() {
+    model(5, &[|_, fiber| fiber.wake(CANCEL | ASKED)], |fiber| {
+        // `run` has called `begin`.
+        if !fiber.header.state.is_cancelled() {
+            while !suspend(fiber) {}
+        }
+        assert!(fiber.header.state.is_cancelled());
     });
 }

@@ -10,6 +10,7 @@
 //! `std::sys::personality::dwarf` reads them.
 
 use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Opaque: a frame, as the unwinder shows it.
 #[repr(C)]
@@ -84,14 +85,30 @@ extern "C" fn each(context: *mut Context, walk: *mut c_void) -> i32 {
     GO_ON
 }
 
-/// Whether the table of a frame lets an unwind out of the call at `ip`: it does nothing there, or cleans up, or
-/// catches. (Who catches may raise it again, so the walk goes on.)
+/// What the table of a frame does with an unwind that comes from a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Does {
+    /// Nothing, or it cleans up and goes on.
+    LetsOut,
+    /// Whoever catches may raise it again.
+    Catches,
+    /// A filter lets nothing through, and ends the process.
+    Ends,
+}
+
+/// Whether an unwind gets out of the frame that is in the call at `ip`, if need be by being raised again.
+///
+/// A catch hides what is around it: if a destructor with a `catch_unwind` in it was inlined into a landing pad, its
+/// call sites name the catch alone. But the call that raises again stands in the landing pad too, and its
+/// site names a filter. So a function that catches is trusted if it has no filters at all; ours are
+/// ([`caught`]).
 ///
 /// # Safety
 /// `lsda` is the table of the function that begins at `function`.
 unsafe fn lets_out(lsda: *const u8, function: usize, ip: usize) -> bool {
     const OMIT: u8 = 0xff;
     let mut table = Reader(lsda);
+    let (mut here, mut filters) = (None, false);
     // SAFETY: the header, then as many call sites as it says, then the actions that these name.
     unsafe {
         if table.byte() != OMIT {
@@ -111,19 +128,34 @@ unsafe fn lets_out(lsda: *const u8, function: usize, ip: usize) -> bool {
             ) else {
                 return false;
             };
-            let action = table.uleb();
-            if ip < function.wrapping_add(start) {
-                break;
-            }
-            if ip < function.wrapping_add(start).wrapping_add(length) {
-                // A filter lets nothing through, and ends the process.
-                return pad == 0
-                    || action == 0
-                    || Reader(actions.wrapping_add(action - 1)).sleb() >= 0;
+            let does = match (pad, table.uleb()) {
+                (0, _) | (_, 0) => Does::LetsOut,
+                (_, action) => Reader(actions.wrapping_add(action - 1)).actions(),
+            };
+            filters |= does == Does::Ends;
+            let from = function.wrapping_add(start);
+            if (from..from.wrapping_add(length)).contains(&ip) {
+                here = Some(does);
             }
         }
     }
-    false // a call that the compiler knows not to unwind
+    match here {
+        Some(Does::LetsOut) => true,
+        Some(Does::Catches) => !filters,
+        // A call that is not listed ends the process too.
+        Some(Does::Ends) | None => false,
+    }
+}
+
+/// `catch_unwind` in a function of its own, which is nothing else: see [`lets_out`].
+#[inline(never)]
+pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
+    /// Not inlined either, with what it calls.
+    #[inline(never)]
+    fn call<R>(f: impl FnOnce() -> R) -> R {
+        f()
+    }
+    catch_unwind(AssertUnwindSafe(|| call(f)))
 }
 
 /// Reads a table, bytes in a row.
@@ -175,6 +207,27 @@ impl Reader {
         (value | sign).cast_signed()
     }
 
+    /// What the actions from here on do, a list.
+    ///
+    /// # Safety
+    /// There are such actions.
+    unsafe fn actions(&mut self) -> Does {
+        let mut does = Does::LetsOut;
+        loop {
+            // SAFETY: by contract: a type, and how far behind this number the next action is.
+            let (kind, at, next) = unsafe { (self.sleb(), self.0, self.sleb()) };
+            match kind {
+                ..0 => return Does::Ends,
+                0 => {}
+                1.. => does = Does::Catches,
+            }
+            if next == 0 {
+                return does;
+            }
+            self.0 = at.wrapping_offset(next);
+        }
+    }
+
     /// A number of a call site; `None` for an encoding that nobody uses there.
     ///
     /// # Safety
@@ -198,47 +251,65 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::resume_unwind;
+
     use super::*;
 
-    /// `lsda` of one call site with the given landing pad and first action.
-    fn table(encoding: u8, pad: u8, action: u8, filter: u8) -> Vec<u8> {
-        let site = match encoding {
-            0x01 => vec![4, 8, pad, action],
-            _ => [[4, 0, 0, 0], [8, 0, 0, 0], [pad, 0, 0, 0]]
-                .concat()
-                .into_iter()
-                .chain([action])
-                .collect(),
-        };
-        let mut table = vec![0xff, 0xff, encoding, site.len() as u8];
-        table.extend(site);
-        table.extend([filter, 0]);
-        table
+    /// A table of call sites: length, landing pad, first action; then the actions.
+    fn table(encoding: u8, sites: &[(u8, u8, u8)], actions: &[u8]) -> Vec<u8> {
+        let (mut table, mut start) = (Vec::new(), 4);
+        for &(length, pad, action) in sites {
+            for number in [start, length, pad] {
+                table.push(number);
+                if encoding == 0x03 {
+                    table.extend([0; 3]);
+                }
+            }
+            table.push(action);
+            start += length;
+        }
+        let mut whole = vec![0xff, 0xff, encoding, table.len() as u8];
+        whole.extend(table);
+        whole.extend(actions);
+        whole
     }
+
+    /// Type 1, then the end; clean up; a filter; type 1, then a filter; clean up, then a filter.
+    const ACTIONS: &[u8] = &[1, 0, 0, 0, 0x7f, 0, 1, 0x7d, 0, 0x7b];
 
     #[test]
     fn what_a_call_site_lets_out() {
         for encoding in [0x01, 0x03] {
-            for (pad, action, type_index, out) in [
-                (0, 0, 0, true),     // no landing pad
-                (9, 0, 0, true),     // cleans up
-                (9, 1, 0, true),     // the same, by an action
-                (9, 1, 1, true),     // catches
-                (9, 1, 0x7f, false), // a filter: -1
+            for (pad, action, out) in [
+                (0, 0, true),
+                (9, 0, true),
+                (9, 1, true),
+                (9, 3, true),
+                (9, 5, false),
+                (9, 7, false),
+                (9, 9, false),
             ] {
-                let table = table(encoding, pad, action, type_index);
+                let table = table(encoding, &[(8, pad, action)], ACTIONS);
                 // SAFETY: a whole table.
                 let lets_out = |ip| unsafe { lets_out(table.as_ptr(), 100, ip) };
-                assert_eq!(lets_out(104), out);
-                assert_eq!(lets_out(111), out);
-                assert!(
-                    !lets_out(103) && !lets_out(112),
-                    "a call that does not unwind"
-                );
+                assert_eq!(lets_out(104), out, "{action}");
+                assert_eq!(lets_out(111), out, "{action}");
+                assert!(!lets_out(103) && !lets_out(112), "not listed");
             }
+            // Beside a filter, before or after it, a catch is not trusted; what cleans up is.
+            let table = table(
+                encoding,
+                &[(8, 9, 1), (8, 9, 5), (8, 9, 1), (8, 9, 3)],
+                ACTIONS,
+            );
+            let out = [104, 112, 120, 128].map(|ip| {
+                // SAFETY: a whole table.
+                unsafe { lets_out(table.as_ptr(), 100, ip) }
+            });
+            assert_eq!(out, [false, false, false, true]);
         }
         // SAFETY: a whole table, of an encoding that is not read.
-        assert!(!unsafe { lets_out(table(0x0b, 0, 0, 0).as_ptr(), 100, 104) });
+        assert!(!unsafe { lets_out(table(0x0b, &[(8, 0, 0)], ACTIONS).as_ptr(), 100, 104) });
     }
 
     /// A real unwind, its destructors, and those of a normal return.
@@ -254,25 +325,25 @@ mod tests {
         let here = (&raw const marker).addr();
         let mut seen = Vec::new();
         drop(Asks(&mut seen, here));
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let ended = caught(|| {
             let _asks = Asks(&mut seen, here);
-            std::panic::resume_unwind(Box::new(()));
-        }));
-        assert!(caught.is_err());
-        // In a destructor that is called in an unwind, but not further than out of itself.
+            resume_unwind(Box::new(()));
+        });
+        assert!(ended.is_err());
+        // In a destructor that is called in an unwind, but no further than to a catch of its own.
         struct Inside<'a>(&'a mut Vec<bool>);
         impl Drop for Inside<'_> {
             fn drop(&mut self) {
                 let marker = 0_u8;
                 let here = (&raw const marker).addr();
-                drop(Asks(self.0, here));
+                caught(|| drop(Asks(self.0, here))).unwrap();
             }
         }
-        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let ended = caught(|| {
             let _asks = Inside(&mut seen);
-            std::panic::resume_unwind(Box::new(()));
-        }));
-        assert!(caught.is_err());
+            resume_unwind(Box::new(()));
+        });
+        assert!(ended.is_err());
         drop(Asks(&mut seen, 1));
         assert_eq!(seen, [true, false, true, false]);
     }

@@ -13,26 +13,31 @@ mod locals;
 mod may_unwind;
 mod outcome;
 mod record;
+mod retire;
 mod running;
 mod schedule;
 mod span;
 mod state;
 mod unwind;
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_join;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_scan;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 pub(crate) mod loom_state;
+#[cfg(all(test, not(sisal_loom)))]
+mod tests;
 
 pub(crate) use after_switch::AfterSwitch;
 pub(crate) use block::Blocks;
 pub(crate) use body::{refuse_fresh, resume, start};
 pub(crate) use chunks::Records;
-pub(crate) use id::{IdSupply, Identity};
+pub(crate) use id::{IdSupply, Identity, Named};
 pub(crate) use locals::Destroyed;
+pub(crate) use may_unwind::caught;
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
+pub(crate) use retire::{leaving, retire};
 pub(crate) use running::Running;
 pub(crate) use schedule::{OnEnd, Schedule, SwitchHooks};
 pub(crate) use span::WorkerSpan;

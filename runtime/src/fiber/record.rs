@@ -30,7 +30,7 @@ use std::task::Waker;
 use switch_asm::stack::{SlabStack, StackPointer};
 
 use super::block;
-use super::id::{FiberId, Identity};
+use super::id::{FiberId, Identity, Named};
 use super::locals::Locals;
 use super::schedule::{OnEnd, Schedule};
 use super::span::{Entered, TaskSpan};
@@ -161,6 +161,8 @@ impl FiberPtr {
     ///
     /// # Safety
     /// The record is live during the call.
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     pub(crate) unsafe fn wake(self, reason: u32) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
@@ -278,7 +280,7 @@ impl FiberRef {
 
     /// Calls `read` while the fiber is parked and held still; from any thread. `None`: it is not
     /// parked, or about to run. For the time being the models are its only user.
-    #[cfg(all(test, sisal_loom))]
+    #[cfg(test)]
     pub(crate) fn scan<R>(&self, read: impl FnOnce(&Header) -> R) -> Option<R> {
         /// Also when `read` panics: a fiber that is held for ever is a lost one.
         struct LetGo<'a>(&'a FiberRef);
@@ -349,6 +351,15 @@ impl Header {
     /// See `Extra::sheltered`.
     pub(crate) fn is_sheltered(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| extra.sheltered)
+    }
+
+    /// For messages while the fiber lives.
+    pub(crate) fn named(&self) -> Named<'_> {
+        Named {
+            id: self.id,
+            name: self.name(),
+            spawned_at: self.spawned_at,
+        }
     }
 
     /// For messages that may outlive the fiber.
@@ -433,6 +444,8 @@ impl fmt::Debug for Header {
 
 /// # Safety
 /// Called once, by whoever gave up the last reference.
+#[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
 unsafe fn dealloc<F, T>(fiber: FiberPtr) {
     let record = fiber.0.cast::<Record<F, T>>();
     // SAFETY: the record was made by `FiberRef::make` with these types, and nobody holds it. Its

@@ -80,6 +80,21 @@ impl Running {
         self.suspend(AfterSwitch::Park);
     }
 
+    /// [`park`](Self::park) until something else that runs has ended: a child, a closure of the pool.
+    /// That one is somebody's load meanwhile, and this fiber is none.
+    #[inline(always)]
+    pub(crate) fn park_for_end(self) {
+        struct Counted;
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                current::awaits_end(-1);
+            }
+        }
+        current::awaits_end(1);
+        let _counted = Counted;
+        self.park();
+    }
+
     /// Lets the others run. A fiber that was asked to unwinds here.
     #[inline(always)]
     pub(crate) fn yield_now(self) {

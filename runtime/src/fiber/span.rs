@@ -135,7 +135,9 @@ pub(crate) struct Entered(Cell<Option<Box<Spans>>>);
 struct Spans {
     /// Whose the ids are.
     subscriber: Dispatch,
-    /// The innermost first. Each counted as a handle of the span: a guard that was leaked keeps none.
+    /// The innermost first. Not counted as handles, which would double the cost: the spans are kept open by
+    /// those whose guards are on the fiber's stack. Of a leaked guard the span may have ended; a subscriber
+    /// that finds that out panics, which is contained.
     ids: Vec<Id>,
 }
 
@@ -150,9 +152,6 @@ impl Spans {
     fn enter(&mut self) {
         while let Some(id) = self.ids.pop() {
             contain(|| self.subscriber.enter(&id));
-            contain(|| {
-                self.subscriber.try_close(id);
-            });
         }
     }
 }
@@ -217,7 +216,7 @@ impl Header {
         let mut spans = self.entered.0.take();
         let mut left = false;
         contain(|| {
-            let keep = (after != AfterSwitch::Finish).then_some(&mut spans);
+            let keep = (!after.is_last()).then_some(&mut spans);
             left = drain(&subscriber(), worker.0.take().as_ref(), task, keep);
         });
         if let Some(task) = task
@@ -227,7 +226,7 @@ impl Header {
             contain(|| task.subscriber.exit(&task.id));
         }
         match after {
-            AfterSwitch::Finish => self.close_span(),
+            AfterSwitch::Finish | AfterSwitch::Retire => self.close_span(),
             AfterSwitch::Requeue | AfterSwitch::Park => self.entered.0.set(spans),
         }
     }
@@ -247,7 +246,6 @@ fn drain(
     /// So often one span may be entered in a row. A subscriber that never exits it is left alone then.
     const MOST: usize = 1024;
 
-    let keeps = keep.is_some();
     let is_task = |id: &Id| task.is_some_and(|task| task.is(id));
     let mut save = |id: Id| {
         let Some(keep) = keep.as_deref_mut() else {
@@ -256,9 +254,6 @@ fn drain(
         let spans = keep.get_or_insert_with(|| Box::new(Spans::new(here)));
         if spans.ids.is_empty() {
             spans.subscriber = here.clone();
-        }
-        if is_task(&id) {
-            here.clone_span(&id); // entered twice; it was not counted below
         }
         spans.ids.push(id);
     };
@@ -276,10 +271,6 @@ fn drain(
         };
         if times == MOST {
             break;
-        }
-        // Counted before its exit, which may be the end of it.
-        if keeps && !is_task(id) {
-            here.clone_span(id);
         }
         here.exit(id);
         if let Some(above) = last.replace(id.clone()) {

@@ -164,7 +164,7 @@ impl State {
     /// another dump has it. (A fiber that yielded is not parked either: only its worker can read it.)
     ///
     /// For the time being the models are its only user.
-    #[cfg(all(test, sisal_loom))]
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn scan_begin(&self) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -185,7 +185,7 @@ impl State {
     }
 
     /// The dump lets go of the fiber. True: it was called meanwhile, and the dump must queue it.
-    #[cfg(all(test, sisal_loom))]
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn scan_end(&self) -> bool {
         // Release pairs with the Acquire of `begin`: the dump's reads come before the fiber runs.

@@ -2,7 +2,7 @@
 //!
 //! Protocol: `sched/README.md`, "Park token".
 
-use loom::sync::atomic::{AtomicBool, Ordering};
+use crate::loom_support::sync::atomic::{AtomicBool, Ordering};
 
 use crate::fiber::loom_state::{Home, against};
 use crate::fiber::{FiberRef, TOKEN};
@@ -32,7 +32,7 @@ fn loom_token_two_rounds() {
         parties.fiber.wake(TOKEN);
         // Acquire pairs with the Release of the body.
         while !parties.taken.load(Ordering::Acquire) {
-            loom::thread::yield_now();
+            crate::loom_support::thread::yield_now();
         }
         home.publish(1);
         parties.fiber.wake(TOKEN);

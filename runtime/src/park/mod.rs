@@ -1,7 +1,9 @@
 //! Parking: the user's token, waits of our own, and wakers.
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_token;
+#[cfg(all(test, not(sisal_loom)))]
+mod tests;
 mod token;
 pub(crate) mod waiter;
 pub(crate) mod waker;

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::task::Wake;
 
-use loom::cell::UnsafeCell;
-use loom::thread;
+use crate::loom_support::cell::UnsafeCell;
+use crate::loom_support::thread;
 
 use super::inbox::Inbox;
 use crate::fiber::{FiberPtr, FiberRef, Schedule};

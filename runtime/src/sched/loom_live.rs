@@ -6,8 +6,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 
-use loom::sync::atomic::AtomicU32;
-use loom::thread;
+use crate::loom_support::sync::atomic::AtomicU32;
+use crate::loom_support::thread;
 
 use super::shared::{Config, Shared};
 use crate::driver::BlockingPool;
@@ -119,12 +119,14 @@ fn model(least: u64, length: u32, from_outside: bool) {
 
 /// Each fiber is spawned by the one before, on the other worker.
 #[test]
+#[cfg_attr(miri, ignore = "it maps stacks")]
 fn loom_live_chain() {
     model(100, 3, false);
 }
 
 /// The first comes from outside, and is counted there.
 #[test]
+#[cfg_attr(miri, ignore = "it maps stacks")]
 fn loom_live_chain_from_outside() {
     model(100, 2, true);
 }

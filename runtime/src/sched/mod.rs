@@ -3,6 +3,7 @@
 mod census;
 mod idle;
 mod inbox;
+mod placement;
 mod queues;
 mod shared;
 mod shutdown;
@@ -10,9 +11,9 @@ mod start;
 mod stats;
 mod worker;
 
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_inbox;
-#[cfg(all(test, sisal_loom))]
+#[cfg(test)]
 mod loom_live;
 
 pub(crate) use shared::{Config, Shared};

@@ -230,7 +230,6 @@ impl Worker {
 
     /// A fiber of this worker's was ended without being unwound, and its stack is retired: this thread
     /// never ends (S7), and the shutdown says why. It does not count as live any more.
-    #[allow(dead_code, reason = "for whatever ends a fiber by force")]
     pub(super) fn retire(&self, fiber: &Header) {
         self.has_retired.set(true);
         let identity = fiber.identity();

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::placement::{Holding, LEAST_BAR, bar};
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
 use super::start::Starting;
@@ -14,13 +15,21 @@ use crate::error::JoinError;
 use crate::fiber::{
     self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding, WorkerSpan,
 };
-use crate::shim::Ordering;
+use crate::overflow::{AlternateStack, Killer};
 use crate::shim::deque::Worker as Deque;
+use crate::shim::{Ordering, compiler_fence};
 use crate::stack_pool::StackPool;
 
 #[cfg(all(test, sisal_loom))]
 #[path = "loom_worker.rs"]
 mod loom_worker;
+
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_placement.rs"]
+mod loom_placement;
+
+/// Fibers stolen at once: half of a deque can be thousands, and each is moved by itself.
+const MOST_STOLEN: usize = 32;
 
 pub(super) struct Worker {
     pub(super) index: usize,
@@ -40,10 +49,16 @@ pub(super) struct Worker {
     first_turn: Cell<bool>,
     /// The sleep that was announced has not been ended by this worker yet.
     slept: Cell<bool>,
+    /// It holds back from something fresh.
+    holding: Cell<Option<Holding>>,
+    /// The load up to which it starts fresh fibers, as far as it knows in this turn.
+    bar: Cell<u64>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
     /// A fiber was ended without being unwound: this thread never ends (S7).
     pub(super) has_retired: Cell<bool>,
+    /// A watchdog looks at what this worker runs.
+    watched: bool,
 }
 
 /// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
@@ -65,8 +80,13 @@ pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, st
     // use the pool of the worker that they are called on. The sum is what the user set.
     let blocking = shared.config.max_blocking_threads / 2 / shared.config.workers;
     let threads = &shared.workers[index].blocking;
-    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1), threads) {
-        Ok(driver) => driver,
+    // Signal handlers run on it: a fiber's stack may be at its end, or have only a little left.
+    let made = AlternateStack::new().and_then(|alternate| {
+        let driver = Driver::new(shared.config.tokio.clone(), blocking.max(1), threads)?;
+        Ok((alternate, driver))
+    });
+    let (_alternate, driver) = match made {
+        Ok(made) => made,
         Err(error) => return starting.failed(error),
     };
     let bomb = AbortOnUnwind;
@@ -74,12 +94,14 @@ pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, st
     worker.context.worker = std::ptr::from_ref(&*worker).cast();
     let worker = &*worker;
     drop(starting);
+    worker.context.probe.attach(worker.watched);
     current::enter(&worker.context, || {
         driver.drive(|reactor| worker.turn(reactor));
         // It would keep the reactor's descriptors open for as long as anybody has a handle.
         *worker.remote().reactor.lock() = None;
         worker.drop_tasks(driver);
     });
+    worker.context.probe.detach();
     worker.leave();
     std::mem::forget(bomb);
 }
@@ -94,7 +116,10 @@ impl Worker {
                 fiber: Cell::new(None),
                 unwinding: Unwinding::new(),
                 cancel_deferred: Cell::new(false),
+                awaiting_ends: Cell::new(0),
                 blocks: Blocks::new(),
+                killer: shared.config.kill_on_overflow.clone().map(Killer::new),
+                probe: Arc::clone(&shared.workers[index].probe),
                 reactor,
                 runtime: Arc::as_ptr(&shared).cast(),
                 worker: std::ptr::null(),
@@ -108,8 +133,11 @@ impl Worker {
             searching: Cell::new(false),
             first_turn: Cell::new(true),
             slept: Cell::new(false),
+            holding: Cell::new(None),
+            bar: Cell::new(LEAST_BAR),
             draining: Cell::new(false),
             has_retired: Cell::new(false),
+            watched: shared.config.stall_warning.is_some(),
             shared,
         }
     }
@@ -122,6 +150,7 @@ impl Worker {
     fn turn(&self, reactor: &Waker) -> Turn {
         self.in_turn.set(true);
         self.turn_asked.set(false);
+        self.bar.set(LEAST_BAR);
         self.wake_up(reactor);
         let stats = &self.remote().stats;
         add(&stats.turns, 1);
@@ -130,6 +159,7 @@ impl Worker {
         stats
             .ready
             .store(self.queues.ready_len(), Ordering::Relaxed);
+        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
         turn
     }
 
@@ -159,8 +189,8 @@ impl Worker {
                 if self.tidy() {
                     break Turn::Again;
                 }
-                if self.fall_asleep() {
-                    break Turn::Sleep;
+                if let Some(sleep) = self.fall_asleep() {
+                    break sleep;
                 }
                 continue;
             };
@@ -184,7 +214,10 @@ impl Worker {
 
     #[inline]
     fn find(&self) -> Option<Pick> {
-        let pick = self.queues.pick(&self.shared, self.index);
+        let (shared, index) = (&self.shared, self.index);
+        let pick = self
+            .queues
+            .pick(shared, index, || self.may_start(), || self.is_impatient());
         if pick.is_some() || self.shared.workers.len() == 1 {
             if self.searching.get() {
                 self.stop_searching();
@@ -203,11 +236,86 @@ impl Worker {
             }
             self.searching.set(true);
         }
-        let pick = self.queues.steal(&self.shared, self.index);
+        let pick = if self.may_start() {
+            self.holding.set(None);
+            // One more than the bar: at the bar it still starts one.
+            let room = self.bar.get().saturating_add(1) - self.load();
+            let most = usize::try_from(room).map_or(MOST_STOLEN, |room| room.min(MOST_STOLEN));
+            self.queues.steal(&self.shared, self.index, most)
+        } else if self.is_impatient() {
+            self.queues.take_fresh(&self.shared, self.index)
+        } else {
+            None
+        };
         if pick.is_some() {
             self.stop_searching();
         }
         pick
+    }
+
+    /// Whether this worker starts fresh fibers, or holds back.
+    #[inline]
+    pub(super) fn may_start(&self) -> bool {
+        let load = self.load();
+        load <= self.bar.get() || self.may_start_now(load)
+    }
+
+    #[cold]
+    fn may_start_now(&self, load: u64) -> bool {
+        // So that it does not hold back from itself.
+        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
+        self.bar.set(bar(self.shared.least_loaded().1));
+        let may_start = load <= self.bar.get();
+        if may_start {
+            self.holding.set(None);
+        }
+        may_start
+    }
+
+    /// This worker holds back. Whether it takes a fresh fiber all the same, since nobody else does.
+    #[cold]
+    fn is_impatient(&self) -> bool {
+        let (shared, load) = (&self.shared, self.load());
+        let holding = self.holding.get().filter(|holding| holding.stands(shared));
+        if !shared.has_fresh() {
+            self.holding
+                .set(holding.filter(|holding| holding.is_lasting()));
+            return false;
+        }
+        let mut impatient = false;
+        let holding = match holding {
+            None => Holding::begin(shared, load),
+            Some(mut holding) => {
+                impatient = holding.look(load);
+                holding
+            }
+        };
+        self.holding.set(Some(holding));
+        if !impatient && !self.searching.get() {
+            // Whoever should start it may sleep.
+            shared.wake_searcher();
+        }
+        impatient
+    }
+
+    /// The load that decides whether this worker starts another. At the end of a runtime everybody starts
+    /// everything.
+    #[inline]
+    fn load(&self) -> u64 {
+        let bound = self.remote().bound.load(Ordering::Relaxed);
+        match self.draining.get() {
+            true => 0,
+            false => bound.saturating_sub(self.context.awaiting_ends.get() as u64),
+        }
+    }
+
+    /// Tells the others.
+    #[inline]
+    fn publish_load(&self, bound: u64) {
+        let remote = self.remote();
+        remote.bound.store(bound, Ordering::Relaxed);
+        let load = bound.saturating_sub(self.context.awaiting_ends.get() as u64);
+        remote.load.store(load, Ordering::Relaxed);
     }
 
     /// This worker has work. The last searcher sends another in its place, for work that was
@@ -216,7 +324,7 @@ impl Worker {
     fn stop_searching(&self) {
         self.searching.set(false);
         let shared = &self.shared;
-        if shared.idle.end_search() && (shared.has_stealable() || !shared.injector.is_empty()) {
+        if shared.idle.end_search() && shared.has_fresh() {
             self.shared.wake_searcher();
         }
     }
@@ -241,22 +349,33 @@ impl Worker {
         worked
     }
 
-    /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
-    fn fall_asleep(&self) -> bool {
+    /// Nothing to run. `Some`: the sleep has begun, and whoever brings work ends it.
+    fn fall_asleep(&self) -> Option<Turn> {
         let (shared, remote) = (&*self.shared, self.remote());
+        self.publish_load(remote.bound.load(Ordering::Relaxed));
         let last_searcher = self.searching.replace(false) && shared.idle.end_search();
-        shared.idle.announce(&remote.sleep);
+        let may_start = self.may_start();
+        let holding = self.holding.get();
+        let holding = holding.filter(|_| !may_start && shared.has_fresh());
+        shared.idle.announce(&remote.sleep, holding.is_some());
         let work = !remote.inbox.is_empty()
-            || !self.queues.is_empty()
-            || !shared.injector.is_empty()
-            // A searcher takes it, or looks again when it gives up. (And may this one search?)
-            || (shared.has_stealable() && !shared.idle.has_searchers())
+            || self.queues.has_own()
+            || (may_start && (!shared.injector.is_empty() || self.queues.has_fresh()))
+            // A searcher takes it, or looks again when it gives up. (And may this one search?) What this
+            // one holds back from, it watches.
+            || (holding.is_none() && shared.has_fresh() && !shared.idle.has_searchers())
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
             add(&remote.stats.sleeps, 1);
             self.slept.set(true);
-            return true;
+            let Some(holding) = holding else {
+                return Some(Turn::Sleep);
+            };
+            add(&remote.stats.watches, 1);
+            // Whoever should start it may sleep.
+            shared.wake_searcher();
+            return Some(Turn::SleepFor(holding.time_left()));
         }
         // If somebody else ended it, they wake the reactor: one turn too many, no harm.
         self.searching
@@ -265,7 +384,7 @@ impl Worker {
             // Whoever pushed that work relied on this searcher, who may now be busy with part of it.
             shared.wake_searcher();
         }
-        false
+        None
     }
 
     #[inline]
@@ -292,6 +411,7 @@ impl Worker {
                 }
             }
             (fiber, AfterSwitch::Finish) => self.finish(fiber),
+            (fiber, AfterSwitch::Retire) => self.give_up(fiber),
         }
     }
 
@@ -303,10 +423,18 @@ impl Worker {
         // Subscribers are called here, on the worker's own stack (S10, S11).
         header.enter_spans(&self.span);
         self.context.fiber.set(Some(fiber));
+        if self.watched {
+            self.context.probe.turned();
+        }
         let after = switch();
+        if self.watched {
+            self.context.probe.turned();
+        }
         self.context.fiber.set(None);
+        // Before the fiber can end: a signal handler counts the fiber that it finds here.
+        compiler_fence(Ordering::SeqCst);
         if self.context.unwinding.concerns() {
-            self.note_unwinding(fiber, after == AfterSwitch::Finish);
+            self.note_unwinding(fiber, after.is_last());
         }
         header.leave_spans(&self.span, after);
         after
@@ -357,9 +485,7 @@ impl Worker {
         let mut bound = self.bound.borrow_mut();
         header.bound_at.set(bound.len());
         bound.push(fiber);
-        self.remote()
-            .bound
-            .store(bound.len() as u64, Ordering::Relaxed);
+        self.publish_load(bound.len() as u64);
         drop(bound);
         header.begin();
         // SAFETY: on this worker's stack; bound just now.
@@ -382,12 +508,21 @@ impl Worker {
             // SAFETY: bound fibers are live.
             unsafe { moved.header() }.bound_at.set(at);
         }
-        self.remote()
-            .bound
-            .store(bound.len() as u64, Ordering::Relaxed);
+        self.publish_load(bound.len() as u64);
         drop(bound);
         drop(ended);
         bump(&self.remote().count.ended);
+    }
+
+    /// Ends a fiber that overflowed its stack (S4): whoever joins it is told, and this thread never ends (S7).
+    #[cold]
+    fn give_up(&self, fiber: FiberPtr) {
+        // SAFETY: the fiber's own reference is given up in `finish`.
+        let header = unsafe { fiber.header() };
+        self.retire(header);
+        // SAFETY: on this worker's stack, after `Retire`.
+        unsafe { fiber::retire(fiber) };
+        self.finish(fiber);
     }
 
     /// Whether the caller is on the stack of one of this worker's fibers.

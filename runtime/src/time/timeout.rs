@@ -1,7 +1,7 @@
 //! `timeout`: a deadline for any blocking code.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::task::Context;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::task::coop::unconstrained;
 use super::elapsed::Elapsed;
 use super::timer;
 use crate::current::{self, ThreadState};
+use crate::fiber::caught;
 use crate::park::waker;
 
 /// Runs `f` for at most `duration` (resolution: 1 ms): any code that waits as fibers do, third parties'
@@ -72,7 +73,7 @@ where
     let sleep = sleep.as_ref();
     let fired = || sleep.is_elapsed();
     // Nothing of `f` is seen again after a panic of it that goes on.
-    let ended = running.within(deadline, &fired, || catch_unwind(AssertUnwindSafe(f)));
+    let ended = running.within(deadline, &fired, || caught(f));
     ended.map_err(|payload| match payload {
         None => Elapsed::new(),
         Some(payload) => resume_unwind(payload),

@@ -11,9 +11,16 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("cancel", &["current"]),
     (
         "builder",
-        &["driver", "fiber", "runtime", "sched", "stack_pool"],
+        &[
+            "driver",
+            "fiber",
+            "overflow",
+            "runtime",
+            "sched",
+            "stack_pool",
+        ],
     ),
-    ("current", &["driver", "fiber"]),
+    ("current", &["driver", "fiber", "overflow", "stall"]),
     ("driver", &[]),
     ("error", &["fiber"]),
     ("fiber", &["current", "error", "shim"]),
@@ -27,6 +34,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("local_key", &["current", "fiber"]),
     ("metrics", &[]),
     ("net", &["block_on", "current", "shim", "time"]),
+    ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
     ("root", &["runtime"]),
     (
@@ -36,10 +44,13 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "current",
             "driver",
             "error",
+            "fiber",
             "handle",
             "join",
             "metrics",
+            "overflow",
             "sched",
+            "stall",
             "time",
             "unfinished",
         ],
@@ -53,8 +64,10 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "error",
             "fiber",
             "metrics",
+            "overflow",
             "shim",
             "stack_pool",
+            "stall",
             "unfinished",
         ],
     ),
@@ -70,9 +83,11 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         &["current", "fiber", "handle", "join", "scope", "stack_pool"],
     ),
     ("stack_pool", &["metrics", "shim"]),
-    ("time", &["block_on", "current", "park"]),
+    ("stall", &["current", "fiber", "shim", "walk"]),
+    ("time", &["block_on", "current", "fiber", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
     ("unfinished", &["fiber"]),
+    ("walk", &[]),
 ];
 
 /// What the table must never come to say, whatever is added to it.
@@ -89,6 +104,8 @@ const NEVER: &[(&str, &[&str])] = &[
         "sched",
         &["net", "handle", "runtime", "scope", "join", "spawn"],
     ),
+    ("overflow", &["sched", "handle", "runtime", "driver"]),
+    ("stall", &["sched", "handle", "runtime", "driver"]),
     ("driver", &["sched", "fiber", "current", "net"]),
     ("current", &["sched", "runtime", "handle"]),
     ("net", &["sched", "driver"]),
@@ -115,8 +132,20 @@ pub(crate) const SEAMS: &[(&str, &[&str])] = &[
     ),
     (
         "switch_asm",
-        &["fiber/", "stack_pool/", "overflow.rs", "task/"],
+        &[
+            "fiber/",
+            "stack_pool/",
+            "overflow/",
+            "task/",
+            // Its signal handler asks where the stack that it interrupted ends; the walk of the copy ends there.
+            "stall/",
+        ],
     ),
+    // Walks of stacks, and the names of what was met there.
+    ("framehop", &["walk.rs"]),
+    ("backtrace", &["stall/"]),
+    // Signals, and what is loaded; else rustix.
+    ("libc", &["overflow/", "stall/", "walk.rs", "runtime.rs"]),
     // Behind `shim.rs`, and in the models.
     ("loom", &["shim.rs"]),
     ("crossbeam_deque", &["shim.rs"]),

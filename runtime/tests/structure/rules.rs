@@ -31,6 +31,41 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
         "a table of functions, never written",
     ),
     (
+        "overflow/handler.rs",
+        "INSTALLED",
+        "a process has one handler for a signal",
+    ),
+    (
+        "overflow/kill.rs",
+        "KEEP_START",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "KEEP_STOP",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "LEND_START",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "LEND_STOP",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "stall/signal.rs",
+        "PREVIOUS",
+        "what a signal did before the process had our handler",
+    ),
+    (
+        "stall/signal.rs",
+        "INSTALLED",
+        "a process has one handler for a signal",
+    ),
+    (
         "runtime.rs",
         "DEFAULT",
         "the default runtime, started at first use",
@@ -44,16 +79,16 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
         "a fiber's first frame, and users' code that its end calls",
     ),
     (
+        "fiber/may_unwind.rs",
+        "`caught`, for those who let an unwind go on, or end it, in a fiber",
+    ),
+    (
         "driver/reactor.rs",
         "a panic of a turn is carried out of tokio's `block_on`",
     ),
     (
-        "scope.rs",
-        "the children are waited for before an unwind goes on (S5)",
-    ),
-    (
-        "time/timeout.rs",
-        "an unwind that was meant for a `timeout` ends there",
+        "stall/watchdog.rs",
+        "a subscriber's panic does not end the watch",
     ),
     (
         "unblock.rs",

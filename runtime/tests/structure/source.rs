@@ -39,10 +39,10 @@ impl Source {
         first.strip_suffix(".rs").unwrap_or(first)
     }
 
-    /// Models: they may see what they check, and loom.
+    /// Models and unit tests: they may see what they check, and loom.
     pub(crate) fn is_model(&self) -> bool {
         let file = self.name.rsplit('/').next().unwrap_or_default();
-        file.starts_with("loom_")
+        file.starts_with("loom_") || file == "tests.rs"
     }
 
     /// Lines from 1, with their code.
