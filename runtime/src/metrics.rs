@@ -111,7 +111,8 @@ pub struct WorkerMetrics {
     pub ended: u64,
     /// Fibers that have started on this worker and have not ended.
     pub bound: u64,
-    /// Fibers of this worker that were ready to go on when its last turn ended.
+    /// Fibers that only this worker may run, ready to go on or made by `spawn_local`, when its last turn
+    /// ended.
     pub ready: u64,
     /// Fibers that wait here for their first run, and that others may take.
     pub fresh: u64,

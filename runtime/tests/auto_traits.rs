@@ -8,7 +8,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 
 use sisal::fiber::{
-    self, Fiber, FiberId, JoinError, JoinHandle, Scope, ScopedJoinHandle, Thread, ThreadId,
+    self, AccessError, Fiber, FiberId, JoinError, JoinHandle, LocalKey, Scope, ScopedJoinHandle,
+    Thread, ThreadId,
 };
 use sisal::net::{Incoming, TcpListener, TcpStream};
 use sisal::time::Elapsed;
@@ -44,6 +45,9 @@ fn what_may_be_sent_and_shared() {
     all::<JoinError>();
     all::<JoinHandle<u32>>();
     all::<JoinHandle<Cell<u32>>>();
+    all::<LocalKey<Cell<u32>>>();
+    all::<LocalKey<Rc<u32>>>();
+    all::<AccessError>();
     all::<TcpListener>();
     all::<TcpStream>();
     all::<Incoming<'static>>();

@@ -227,6 +227,22 @@ fn a_cancelled_fiber_unwinds_with_its_own_word() {
     assert_eq!(SEEN.load(Ordering::Relaxed), 21);
 }
 
+/// The same for an unwind that ends at a `timeout`.
+#[test]
+fn a_timeout_leaves_the_slot_as_it_found_it() {
+    let _watchdog = watchdog(60);
+    hooked(1).run(|| {
+        let other = spawn(|| with_value(9, || fiber::sleep(Duration::from_millis(5))));
+        with_value(1, || {
+            let result = sisal::timeout(Duration::from_millis(1), || with_value(2, park));
+            assert!(result.is_err());
+            assert_eq!(SLOT.get(), 1);
+        });
+        other.join().unwrap();
+        assert_eq!(SLOT.get(), 0);
+    });
+}
+
 /// Two runtimes, one hooked; a fiber's runtime decides.
 #[test]
 fn fibers_of_other_runtimes_call_no_hook() {

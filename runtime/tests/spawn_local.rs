@@ -392,6 +392,38 @@ fn a_handle_on_another_thread_drops_no_closure() {
     drops.check(4);
 }
 
+/// Asked to unwind by another thread, before it starts and while it waits: it does so on its worker.
+#[test]
+fn a_cancel_from_elsewhere_drops_nothing_there() {
+    let _watchdog = watchdog(60);
+    let drops = Drops::default();
+    let gate = Gate::new();
+    runtime(1).run(|| {
+        let start = || {
+            let (held, gate) = (drops.here(), gate.clone());
+            spawn_local(move || {
+                let _held = held;
+                block_on(gate);
+            })
+        };
+        let waiting = start();
+        gate.wait_polls(1);
+        let fresh = start();
+        let cancelled = thread::spawn(move || {
+            waiting.cancel();
+            fresh.cancel();
+            [waiting, fresh]
+        });
+        let cancelled = cancelled.join().unwrap();
+        drops.check(0);
+        for child in cancelled {
+            assert!(child.join().unwrap_err().is_cancelled());
+        }
+        drops.check(2);
+        assert_eq!(gate.polls(), 1);
+    });
+}
+
 /// A waker or a handle of a fiber frees its record long after its end, on any thread. Nothing of the
 /// fiber's is in there any more.
 #[test]

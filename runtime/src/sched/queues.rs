@@ -210,8 +210,9 @@ impl Queues {
         fiber.map(Pick::Fresh)
     }
 
+    /// What waits for this worker and nobody else.
     pub(super) fn ready_len(&self) -> u64 {
-        self.ready.borrow().len() as u64
+        (self.ready.borrow().len() + self.local.borrow().len()) as u64
     }
 
     pub(super) fn is_empty(&self) -> bool {
