@@ -8,7 +8,7 @@ export RUSTFLAGS="--cfg console_without_tokio_unstable"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/console"
 unset CARGO_ENCODED_RUSTFLAGS
 cargo fmt --manifest-path examples/console/Cargo.toml --check
-timeout 900 cargo build --locked --quiet --manifest-path examples/console/Cargo.toml
+timeout 900 cargo build --quiet --manifest-path examples/console/Cargo.toml
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
