@@ -11,7 +11,7 @@ use crate::current::{self, ThreadState};
 ///
 /// For a few steps that belong together (a protocol's farewell, a call through `extern "C"`, which an
 /// unwind would abort), not for long waits: a shutdown waits for them too. The children of a
-/// [`scope`](super::scope) inside `f` are left alone with it: neither a cancellation of this fiber nor the shutdown
+/// [`scope`](crate::fiber::scope) inside `f` are left alone with it: neither a cancellation of this fiber nor the shutdown
 /// reaches them before they end.
 ///
 /// # Panics
