@@ -14,6 +14,10 @@ use crate::park::waker;
 use crate::shim::{AtomicBool, Ordering};
 use crate::time::{Elapsed, timer};
 
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_nested.rs"]
+mod loom_nested;
+
 /// Runs a future to its end on the calling fiber or thread, and returns its output.
 ///
 /// In a fiber the fiber is parked while the future is pending and its worker runs others; the
@@ -106,16 +110,11 @@ fn on_fiber<F: Future>(running: Running, future: Pin<&mut F>) -> F::Output {
         })
     } else {
         // Inside a `poll` of an outer `block_on`, whose bit must not be used. Rare: allocated.
-        let nested = Arc::new(Nested {
-            // The first poll is owed.
-            woken: AtomicBool::new(true),
-            fiber: running.count(),
-        });
+        let nested = Arc::new(Nested::new(running.count()));
         let waker = Waker::from(Arc::clone(&nested));
         drive(running, future, &waker, |clear| match clear {
-            // Acquire pairs with the Release in `wake_by_ref`.
-            true => nested.woken.swap(false, Ordering::Acquire),
-            false => nested.woken.load(Ordering::Relaxed),
+            true => nested.take(),
+            false => nested.is_woken(),
         })
     }
 }
@@ -152,15 +151,35 @@ struct Nested {
     fiber: FiberRef,
 }
 
+impl Nested {
+    fn new(fiber: FiberRef) -> Nested {
+        // The first poll is owed.
+        let woken = AtomicBool::new(true);
+        Nested { woken, fiber }
+    }
+
+    /// Clears the bit, before a poll. Whether it was set.
+    fn take(&self) -> bool {
+        // Acquire pairs with the Release in `wake_by_ref`. A swap, not a store: a wake that comes at
+        // the same time is either seen by this poll or leaves the bit for the next.
+        self.woken.swap(false, Ordering::Acquire)
+    }
+
+    fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Relaxed)
+    }
+}
+
 impl Wake for Nested {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Release pairs with the Acquire in `on_fiber`; `FiberRef::wake` orders it before the
-        // look that the fiber takes when it is run.
-        self.woken.store(true, Ordering::Release);
+        // Release pairs with the Acquire in `take`; `FiberRef::wake` orders it before the
+        // look that the fiber takes when it is run. A swap, not a store: a store would hide what an
+        // earlier waker did from the poll that takes both bits at once.
+        self.woken.swap(true, Ordering::Release);
         self.fiber.wake(0);
     }
 }

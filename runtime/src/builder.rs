@@ -1,8 +1,11 @@
 //! `Builder`: a runtime's settings.
 
 use std::io;
+use std::time::Duration;
 
 use crate::driver::TokioHandle;
+use crate::fiber::SwitchHooks;
+use crate::overflow::Grounds;
 use crate::runtime::Runtime;
 use crate::sched::Config;
 use crate::stack_pool::check_size;
@@ -30,6 +33,9 @@ pub struct Builder {
     tokio: Option<TokioHandle>,
     event_interval: u32,
     max_blocking_threads: usize,
+    on_switch: Option<SwitchHooks>,
+    kill_on_overflow: bool,
+    stall_warning: Option<Duration>,
 }
 
 /// Address space of a stack; pages are committed by use.
@@ -54,6 +60,9 @@ impl Builder {
             tokio: None,
             event_interval: EVENT_INTERVAL,
             max_blocking_threads: MAX_BLOCKING_THREADS,
+            on_switch: None,
+            kill_on_overflow: false,
+            stall_warning: None,
         }
     }
 
@@ -106,12 +115,124 @@ impl Builder {
         self
     }
 
+    /// Gives each fiber its own content of thread-local slots that somebody sets and restores in
+    /// stack order.
+    ///
+    /// Code such as `scoped_tls::ScopedKey::set(value, || ...)` puts a value into a thread-local and, when
+    /// its closure is over, puts back what was there before. Fibers of one thread interleave, so if two
+    /// of them wait inside such closures each sees, and restores, what the other left. With these
+    /// hooks neither does: `save` is called on a fiber's stack before each switch away from it, takes the
+    /// slots' content as one word and leaves the slots *neutral*, as they are outside of all such closures;
+    /// `restore` is called on the same stack when the fiber goes on, with that word.
+    ///
+    /// Every wait that does suspend the fiber is such a switch, and so is a yield; a wait that is over at
+    /// once is none. A fiber's first run and its end are none either: it begins with neutral slots and has
+    /// to leave them so, which it does when all such closures have ended. The word is kept in the waiting
+    /// frame, and nothing is allocated. A cancelled fiber gets its word back before it unwinds. A second
+    /// call replaces the hooks of the first. Default: none, which costs nothing.
+    ///
+    /// # Safety
+    /// For every call of `save`, on any worker's thread, and of `restore` with what the last unanswered
+    /// `save` of the same fiber returned:
+    /// - They do not panic (that aborts), and they do not call anything of Sisal's that may wait or yield.
+    /// - Between them, a fiber finds in the slots exactly what it left there. So they swap all slots of
+    ///   the libraries in question, and whatever else a library keeps in step with its slots.
+    /// - The library is sound if its slots are changed between two statements of one fiber, as long as
+    ///   they are back before the second. (It is not if it lends references *into* a slot across a wait.)
+    /// - A worker's own stack (async tasks, wakers) leaves the slots neutral whenever it runs fibers.
+    ///   Guards that an async task holds across an `.await` break that.
+    /// - No code relies on a fiber that ends with slots that are not neutral (a guard was leaked): the
+    ///   next fiber of that thread begins with them.
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::ptr;
+    ///
+    /// thread_local! {
+    ///     // What some library keeps there while a closure runs.
+    ///     static SLOT: Cell<*mut ()> = const { Cell::new(ptr::null_mut()) };
+    /// }
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let builder = sisal::Runtime::builder();
+    /// // SAFETY: both only move one word; the library lends no reference into the slot.
+    /// let builder = unsafe {
+    ///     builder.on_switch(|| SLOT.replace(ptr::null_mut()), |word| SLOT.set(word))
+    /// };
+    /// let runtime = builder.workers(1).build()?;
+    /// runtime.run(|| {
+    ///     let mut value = 7;
+    ///     SLOT.set(ptr::from_mut(&mut value).cast());
+    ///     let other = sisal::fiber::spawn(|| assert!(SLOT.get().is_null()));
+    ///     sisal::fiber::yield_now();
+    ///     assert_eq!(SLOT.replace(ptr::null_mut()), ptr::from_mut(&mut value).cast());
+    ///     other.join().unwrap();
+    /// });
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub unsafe fn on_switch(
+        mut self,
+        save: unsafe fn() -> *mut (),
+        restore: unsafe fn(*mut ()),
+    ) -> Builder {
+        self.on_switch = Some(SwitchHooks { save, restore });
+        self
+    }
+
+    /// Warns of fibers that hold their worker for longer than `limit`: by a `tracing` WARN event of the target
+    /// `sisal::stall`, which names the fiber (name, id, spawn place), says how long, and shows where it is. Another one follows
+    /// when the time has doubled. Default: no warnings.
+    ///
+    /// A thread of its own looks at the workers a few times within `limit`; on a worker it costs a nanosecond for each
+    /// switch. A worker that is found stuck gets a signal, `SIGURG`, whose handler copies what is needed: system calls that no
+    /// `SA_RESTART` restarts (signal(7)) end with `EINTR` then, also in the code that stalls. See `docs/tuning.md` in
+    /// the repository.
+    pub fn stall_warning(mut self, limit: Duration) -> Builder {
+        self.stall_warning = Some(limit);
+        self
+    }
+
+    /// Makes a stack overflow end just its fiber, where that is possible: joining it gives an error that
+    /// [is an overflow](crate::fiber::JoinError::is_overflow), and the other fibers go on. Default: the process ends, with a message that names the fiber.
+    ///
+    /// The fiber stops where it is, for ever. No destructor of its runs, and its stack is never used again nor freed, so
+    /// everything that it owns is leaked, with a stack of address space. Its worker's thread never ends, because frames that
+    /// stay may use its thread-locals: when the runtime ends, that thread is left behind, and reported.
+    ///
+    /// The process ends as by default, and the message says why, if the fiber is scoped (of `run`, or of a
+    /// [`scope`](crate::fiber::scope)), is inside a `scope`, `run` or [`unblock`](crate::unblock()) of its own, is unwinding
+    /// or has another fiber of its worker parked in mid-unwind, if there are [`on_switch`](Self::on_switch) hooks, or if it overflowed inside Sisal, the C library or its allocator, in code that
+    /// these called, or below a function without unwind information.
+    ///
+    /// # Safety
+    /// For every fiber of this runtime, wherever in it a stack may overflow:
+    ///
+    /// - To other fibers of its worker it looks as if the fiber had parked there. So at that point nothing may be half done that
+    ///   belongs to the thread and not to the fiber: thread-local state, a call of an allocator other than the
+    ///   C library's, foreign code with state of its own for each thread.
+    /// - Nobody has a borrow of its frames whose end the fiber was to wait for (`std::thread::scope`, rayon, a scope of another
+    ///   crate): of Sisal's own calls this is checked.
+    /// - Its frames can be walked, and do not go through libraries that were loaded after this runtime was built or are
+    ///   unloaded while it runs.
+    /// - Stacks overflow into their guard: code whose frames may be larger than it is probed, as Rust's is.
+    ///
+    /// What is merely locked stays locked: a `Mutex` whose guard was on that stack is held for ever, and a thread that
+    /// waits for it waits for ever, be it this worker's. That is not unsound, but seldom what is wanted.
+    pub unsafe fn kill_on_overflow(mut self) -> Builder {
+        self.kill_on_overflow = true;
+        self
+    }
+
     /// Starts the workers.
     ///
     /// # Errors
     /// `InvalidInput` for a setting that cannot be (no workers, no blocking threads, an event
-    /// interval of 0, a stack too small or too large), naming it; else what the operating system
-    /// says to threads, epoll or memory.
+    /// interval of 0, a stall warning after no time, a stack too small or too large), naming it. For
+    /// [`kill_on_overflow`](Self::kill_on_overflow): `Unsupported` in a program that the C library is linked to statically, and
+    /// `AlreadyExists` in one that called `switch_asm::trap::install`.
+    /// Else what the operating system says to threads, epoll, signal handlers or memory: the text says for
+    /// what, the `source` is the system's error. What had been started has ended by then.
     pub fn build(self) -> io::Result<Runtime> {
         let invalid = |what: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         let workers = match self.workers {
@@ -127,6 +248,9 @@ impl Builder {
         if self.max_blocking_threads == 0 {
             return invalid("`Builder::max_blocking_threads` must be 1 or more");
         }
+        if self.stall_warning == Some(Duration::ZERO) {
+            return invalid("`Builder::stall_warning` must be more than 0");
+        }
         if self.thread_name.contains('\0') {
             return invalid("`Builder::thread_name` must not contain a NUL");
         }
@@ -138,6 +262,12 @@ impl Builder {
             tokio: self.tokio,
             event_interval: self.event_interval,
             max_blocking_threads: self.max_blocking_threads,
+            on_switch: self.on_switch,
+            kill_on_overflow: match self.kill_on_overflow {
+                true => Some(Grounds::new()?),
+                false => None,
+            },
+            stall_warning: self.stall_warning,
         })
     }
 }

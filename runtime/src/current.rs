@@ -6,9 +6,12 @@
 //! to reason about.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use crate::driver::Reactor;
 use crate::fiber::{Blocks, FiberPtr, Running, Unwinding};
+use crate::overflow::Killer;
+use crate::stall::Probe;
 
 thread_local! {
     static CURRENT: Cell<*const Context> = const { Cell::new(std::ptr::null()) };
@@ -22,8 +25,14 @@ pub(crate) struct Context {
     pub(crate) unwinding: Unwinding,
     /// A fiber could not unwind because it ran beside one of those.
     pub(crate) cancel_deferred: Cell<bool>,
+    /// Fibers of this worker that are parked until others have ended.
+    pub(crate) awaiting_ends: Cell<usize>,
     /// Memory for records.
     pub(crate) blocks: Blocks,
+    /// There if an overflow may end just its fiber.
+    pub(crate) killer: Option<Killer>,
+    /// By which others ask this thread what it runs.
+    pub(crate) probe: Arc<Probe>,
     /// Where this worker's timers and sockets register.
     pub(crate) reactor: Reactor,
     /// The scheduler's own two pointers; only it knows their types.
@@ -90,9 +99,18 @@ pub(crate) fn runtime() -> Option<*const ()> {
 
 /// Calls `f`, which does not switch, with this worker's memory for records, if this is a worker.
 #[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
 pub(crate) fn blocks<R>(f: impl FnOnce(&Blocks) -> R) -> Option<R> {
     // SAFETY: as in `state`.
     unsafe { CURRENT.get().as_ref() }.map(|context| f(&context.blocks))
+}
+
+/// Calls `f`, which does not switch, with all that this thread knows of itself, if it is a worker. For signal
+/// handlers: it may have interrupted anything but the functions of this file, which leave `CURRENT` whole.
+#[inline(never)]
+pub(crate) fn with_context<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
+    // SAFETY: as in `state`.
+    unsafe { CURRENT.get().as_ref() }.map(f)
 }
 
 /// Runs `f`, which does not switch, with this worker's reactor as tokio's current one.
@@ -100,6 +118,7 @@ pub(crate) fn blocks<R>(f: impl FnOnce(&Blocks) -> R) -> Option<R> {
 /// # Panics
 /// Off a worker.
 #[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
 pub(crate) fn with_reactor<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: as in `state`.
     let context = unsafe { CURRENT.get().as_ref() };
@@ -135,6 +154,16 @@ pub(crate) fn left_unwinding(running: Running) -> bool {
     // SAFETY: as in `state`.
     let context = unsafe { CURRENT.get().as_ref() };
     context.is_none_or(|context| context.unwinding.has_marked(running.header()))
+}
+
+/// Adds to `Context::awaiting_ends`.
+#[inline(never)]
+pub(crate) fn awaits_end(change: isize) {
+    // SAFETY: as in `state`.
+    if let Some(context) = unsafe { CURRENT.get().as_ref() } {
+        let count = &context.awaiting_ends;
+        count.set(count.get().wrapping_add_signed(change));
+    }
 }
 
 /// A fiber that was asked to unwinds here, unless that is held off.

@@ -1,4 +1,4 @@
-//! Why a fiber gave no result.
+//! Why a fiber gave no result; why a runtime could not be made.
 
 use std::any::Any;
 use std::fmt;
@@ -31,6 +31,7 @@ enum Kind {
     /// The mutex only makes the payload `Sync`; it is never locked.
     Panic(Mutex<Box<dyn Any + Send>>, Option<Box<str>>),
     Cancelled,
+    Overflow,
     NoStack(io::Error),
     Itself,
 }
@@ -55,6 +56,11 @@ impl JoinError {
         JoinError::new(fiber, kind)
     }
 
+    pub(crate) fn overflow(fiber: Identity) -> JoinError {
+        let kind = Kind::Overflow;
+        JoinError::new(fiber, kind)
+    }
+
     pub(crate) fn no_stack(fiber: Identity, error: io::Error) -> JoinError {
         let kind = Kind::NoStack(error);
         JoinError::new(fiber, kind)
@@ -74,6 +80,12 @@ impl JoinError {
     /// owner of its scope, or the shutdown of its runtime.
     pub fn is_cancelled(&self) -> bool {
         matches!(self.inner.kind, Kind::Cancelled)
+    }
+
+    /// Whether the fiber was ended because it overflowed its stack: see
+    /// [`Builder::kill_on_overflow`](crate::Builder::kill_on_overflow). Its destructors did not run.
+    pub fn is_overflow(&self) -> bool {
+        matches!(self.inner.kind, Kind::Overflow)
     }
 
     /// What the fiber panicked with, to be passed to [`std::panic::resume_unwind`].
@@ -111,6 +123,7 @@ impl fmt::Display for JoinError {
             Kind::Panic(_, Some(text)) => write!(f, "{fiber} panicked: {text}"),
             Kind::Panic(_, None) => write!(f, "{fiber} panicked with a value that is no string"),
             Kind::Cancelled => write!(f, "{fiber} was cancelled"),
+            Kind::Overflow => write!(f, "{fiber} overflowed its stack and was ended"),
             Kind::NoStack(error) => write!(f, "{fiber} could not start: no stack: {error}"),
             Kind::Itself => write!(f, "{fiber} cannot join itself: it would wait for ever"),
         }
@@ -129,5 +142,30 @@ impl std::error::Error for JoinError {
             Kind::NoStack(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// The error of a system call, with what it was for.
+#[derive(Debug)]
+struct Because {
+    what: String,
+    source: io::Error,
+}
+
+/// `source`, with words in front of it. It stays the `source` of the result, for whoever wants its number.
+pub(crate) fn because(what: impl Into<String>, source: io::Error) -> io::Error {
+    let (kind, what) = (source.kind(), what.into());
+    io::Error::new(kind, Because { what, source })
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)
+    }
+}
+
+impl std::error::Error for Because {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
     }
 }

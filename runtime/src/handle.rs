@@ -74,15 +74,23 @@ impl Handle {
     /// Calls `f` with the caller's runtime, or with the default one.
     #[track_caller]
     pub(crate) fn with_current_or_default<R>(f: impl FnOnce(&Handle) -> R) -> R {
-        match current::runtime() {
-            Some(shared) => {
-                // SAFETY: as in `try_current`; the count stays the worker's, which is not over before
-                // the fiber or the callback that is calling (S7).
-                let shared = unsafe { Arc::from_raw(shared.cast::<Shared>()) };
-                f(&ManuallyDrop::new(Handle { shared }))
-            }
+        match Handle::borrow_current() {
+            Some(handle) => f(&handle),
             None => f(runtime::default()),
         }
+    }
+
+    /// Calls `f` with the caller's runtime, if the caller is on a worker.
+    pub(crate) fn with_current<R>(f: impl FnOnce(&Handle) -> R) -> Option<R> {
+        Handle::borrow_current().map(|handle| f(&handle))
+    }
+
+    fn borrow_current() -> Option<ManuallyDrop<Handle>> {
+        let shared = current::runtime()?.cast::<Shared>();
+        // SAFETY: as in `try_current`; the count stays the worker's, which is not over before the
+        // fiber or the callback that is calling (S7).
+        let shared = unsafe { Arc::from_raw(shared) };
+        Some(ManuallyDrop::new(Handle { shared }))
     }
 
     /// Starts a fiber on this runtime. From anywhere: threads, async tasks, fibers of this and of
@@ -94,7 +102,7 @@ impl Handle {
     /// let runtime = sisal::Runtime::new()?;
     /// let sum = runtime.handle().spawn(|| (1..=10).sum::<i32>()).await.unwrap();
     /// assert_eq!(sum, 55);
-    /// # runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    /// # runtime.shutdown_timeout(std::time::Duration::from_secs(1)).unwrap();
     /// # Ok(())
     /// # }
     /// ```
@@ -213,16 +221,42 @@ impl Handle {
     where
         F: FnOnce() -> T,
     {
-        let seed = Seed {
+        // SAFETY: by contract.
+        let (fiber, counted) = unsafe { FiberRef::make(self.seed(spawned_at, extra), f) };
+        self.shared.spawn(fiber);
+        counted
+    }
+
+    /// Makes a fiber that stays with the calling worker, which is one of this runtime's.
+    ///
+    /// # Safety
+    /// The caller makes at most one join handle of the result.
+    pub(crate) unsafe fn spawn_local_unchecked<F, T>(
+        &self,
+        spawned_at: &'static Location<'static>,
+        extra: Option<Box<Extra>>,
+        f: F,
+    ) -> FiberRef
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        // SAFETY: nothing is borrowed, and the fiber goes to this thread's worker alone (S2).
+        let (fiber, counted) = unsafe { FiberRef::make(self.seed(spawned_at, extra), f) };
+        self.shared.spawn_local(fiber);
+        counted
+    }
+
+    fn seed(&self, spawned_at: &'static Location<'static>, extra: Option<Box<Extra>>) -> Seed {
+        let mut seed = Seed {
             id: self.shared.next_id(),
             spawned_at,
             scheduler: Arc::<Shared>::clone(&self.shared),
+            hooked: self.shared.config.on_switch.is_some(),
             extra,
         };
-        // SAFETY: by contract.
-        let (fiber, counted) = unsafe { FiberRef::make(seed, f) };
-        self.shared.spawn(fiber);
-        counted
+        seed.make_span(self.shared.config.stack_size);
+        seed
     }
 }
 

@@ -179,7 +179,7 @@ impl<T> RawJoin<T> {
                     if let Poll::Ready(result) = self.poll(&waker) {
                         return result;
                     }
-                    running.park();
+                    running.park_for_end();
                 }
             }
             ThreadState::Worker => {

@@ -43,10 +43,12 @@ mod error;
 pub mod fiber;
 mod handle;
 mod join;
+mod local_key;
 #[cfg(all(test, sisal_loom))]
 mod loom_support;
 mod metrics;
 pub mod net;
+mod overflow;
 mod park;
 mod runtime;
 mod sched;
@@ -54,18 +56,22 @@ mod scope;
 mod shim;
 mod spawn;
 mod stack_pool;
+mod stall;
 pub mod time;
 mod unblock;
+mod unfinished;
+mod walk;
 
 pub use block_on::block_on;
 pub use builder::Builder;
 pub use handle::Handle;
-pub use metrics::{Metrics, OutsideMetrics, WorkerMetrics};
+pub use metrics::{Metrics, OutsideMetrics, StackMetrics, StackUsage, WorkerMetrics};
 pub use root::run;
 pub use runtime::Runtime;
 pub use spawn::spawn;
 pub use time::timeout;
 pub use unblock::unblock;
+pub use unfinished::{Unfinished, UnfinishedFiber};
 
 mod root;
 

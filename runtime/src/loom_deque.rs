@@ -103,9 +103,14 @@ impl<T> Stealer<T> {
     }
 
     /// Moves one item more to `dest`, if there are two.
-    pub(crate) fn steal_batch_and_pop(&self, dest: &Worker<T>) -> Steal<T> {
+    pub(crate) fn steal_batch_with_limit_and_pop(
+        &self,
+        dest: &Worker<T>,
+        limit: usize,
+    ) -> Steal<T> {
         let first = self.0.oldest();
         if first.is_some()
+            && limit > 1
             && let Some(second) = self.0.oldest()
         {
             dest.push(second);

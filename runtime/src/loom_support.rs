@@ -99,6 +99,7 @@ pub(crate) fn fiber<T: Send + 'static>(
         id: FiberId::next(),
         spawned_at: Location::caller(),
         scheduler,
+        hooked: false,
         extra: None,
     };
     // SAFETY: nothing is borrowed, and both types are Send.

@@ -15,6 +15,10 @@ use crate::join::RawJoin;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicUsize, Ordering};
 
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_scope.rs"]
+mod loom_scope;
+
 /// Makes fibers that may borrow from the caller's frame: all of them have ended when `scope`
 /// returns, also when it unwinds.
 ///
@@ -76,6 +80,8 @@ where
 const INSTEAD: &str = "`spawn` the work and `.await` its handle there";
 
 #[track_caller]
+#[inline(never)]
+#[unsafe(link_section = "sisal_lend")] // see `overflow::kill`
 pub(crate) fn scope_on<'env, F, T>(handle: &Handle, call: &str, f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
@@ -85,20 +91,13 @@ where
     current::unwind_if_cancelled();
     let scope = Scope {
         handle: handle.clone(),
-        children: Arc::new(Children {
-            live: AtomicUsize::new(0),
-            unseen: Mutex::new(None),
-            all: Mutex::new(All::default()),
-            owner: waiter,
-        }),
+        children: Arc::new(Children::of(waiter)),
         scope: PhantomData,
         env: PhantomData,
     };
     let result = caught(|| f(&scope));
-    // S5: nothing of the frame may go before the last child has ended. Acquire pairs with the
-    // Release in `ended`.
-    let ended = || scope.children.live.load(Ordering::Acquire) == 0;
-    waiting.until_or(ended, || scope.children.cancel());
+    // S5: nothing of the frame may go before the last child has ended.
+    waiting.until_or(|| scope.children.have_ended(), || scope.children.cancel());
     // They hold `Children`, which holds them.
     let all = std::mem::take(&mut *scope.children.all.lock());
     drop(all);
@@ -179,6 +178,28 @@ struct Unseen {
     text: String,
 }
 
+impl Children {
+    fn of(owner: Waiter) -> Children {
+        Children {
+            live: AtomicUsize::new(0),
+            unseen: Mutex::new(None),
+            all: Mutex::new(All::default()),
+            owner,
+        }
+    }
+
+    /// Another one. By the owner, or by a child, which has not ended meanwhile: the count does not
+    /// come to 0 before.
+    fn add(&self) {
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn have_ended(&self) -> bool {
+        // Acquire pairs with the Release in `ended`.
+        self.live.load(Ordering::Acquire) == 0
+    }
+}
+
 impl OnEnd for Children {
     fn unseen(&self, error: &JoinError) {
         self.unseen.lock().get_or_insert_with(|| Unseen {
@@ -188,7 +209,7 @@ impl OnEnd for Children {
     }
 
     fn ended(&self) {
-        // Release pairs with the Acquire of `scope_on`: what the child did comes before the
+        // Release pairs with the Acquire of `have_ended`: what the child did comes before the
         // owner's return.
         if self.live.fetch_sub(1, Ordering::Release) == 1 {
             self.owner.wake();
@@ -217,7 +238,7 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        self.children.live.fetch_add(1, Ordering::Relaxed);
+        self.children.add();
         extra.sheltered = self.handle.shelters();
         extra.on_end = Some(Arc::<Children>::clone(&self.children));
         let extra = Some(Box::new(extra));

@@ -10,6 +10,8 @@ pub(crate) use std::sync::atomic::{
 
 /// For figures that nobody acts on: std's in a model too, which need not explore their orders.
 pub(crate) use std::sync::atomic::AtomicU64 as Figure;
+/// Orders this thread's memory operations for a signal handler on it: for the compiler only.
+pub(crate) use std::sync::atomic::compiler_fence;
 
 #[cfg(not(sisal_loom))]
 pub(crate) use crossbeam_deque as deque;

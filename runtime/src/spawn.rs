@@ -49,6 +49,84 @@ where
     Handle::with_current_or_default(|handle| handle.spawn_at(place, f))
 }
 
+/// Starts a fiber on the calling worker, which nobody takes from it: nothing has to be `Send`.
+///
+/// Works in a fiber and on a worker's own stack, so in an async task that a fiber spawned. The closure
+/// is called and dropped on this thread only, also if the fiber is cancelled before it starts or the
+/// runtime is closed. So is the result; one that is `Send` goes where its handle goes.
+///
+/// The new fiber waits for its first run as one made by [`spawn`] does, but no other worker helps out
+/// with it: while this one is held by a fiber that does not wait, it waits.
+///
+/// # Panics
+/// Off a worker. [`Builder::spawn_local`] gives an error there.
+///
+/// ```
+/// use std::rc::Rc;
+///
+/// let sum = sisal::run(|| {
+///     let numbers = Rc::new(vec![1, 2, 3]);
+///     let theirs = Rc::clone(&numbers);
+///     let child = sisal::fiber::spawn_local(move || Rc::new(theirs.iter().sum::<i32>()));
+///     *child.join().unwrap()
+/// });
+/// assert_eq!(sum, 6);
+/// ```
+///
+/// A handle to a result that is not `Send` is not `Send` either:
+///
+/// ```compile_fail,E0277
+/// use std::rc::Rc;
+///
+/// sisal::run(|| {
+///     let child = sisal::fiber::spawn_local(|| Rc::new(1));
+///     std::thread::spawn(move || drop(child));
+/// });
+/// ```
+///
+/// nor `Sync`, so it is not polled elsewhere by reference:
+///
+/// ```compile_fail,E0277
+/// use std::rc::Rc;
+///
+/// sisal::run(|| {
+///     let child = sisal::fiber::spawn_local(|| Rc::new(1));
+///     sisal::fiber::scope(|s| {
+///         s.spawn(|| child.is_finished());
+///     });
+/// });
+/// ```
+#[track_caller]
+pub fn spawn_local<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    match spawn_local_at(Location::caller(), None, f) {
+        Some(handle) => handle,
+        None => panic!("{OFF_A_WORKER}"),
+    }
+}
+
+const OFF_A_WORKER: &str = "`spawn_local` off a worker: call it in a fiber, or in an async task that \
+                            runs on a worker";
+
+/// `None` off a worker.
+fn spawn_local_at<F, T>(
+    place: &'static Location<'static>,
+    extra: Option<Box<Extra>>,
+    f: F,
+) -> Option<JoinHandle<T>>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    Handle::with_current(|handle| {
+        // SAFETY: the one join handle is made below, with result type `T`.
+        unsafe { JoinHandle::new(handle.spawn_local_unchecked(place, extra, f)) }
+    })
+}
+
 /// The calling fiber; on a plain thread, a stand-in for the thread.
 ///
 /// ```
@@ -113,6 +191,7 @@ pub fn yield_now() {
 pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
+    untracked: bool,
 }
 
 impl Builder {
@@ -121,7 +200,7 @@ impl Builder {
         Builder::default()
     }
 
-    /// A name for messages about the fiber.
+    /// A name for messages about the fiber. It must not contain a NUL, as with std's threads.
     pub fn name(mut self, name: String) -> Builder {
         self.name = Some(name);
         self
@@ -133,11 +212,30 @@ impl Builder {
         self
     }
 
+    /// The fiber is not reported to `tracing`: it gets no span of its own (`runtime.spawn`), so
+    /// tokio-console, which keeps some 50 KiB for each fiber that it sees, does not show it. What it
+    /// logs, and the spans that its code enters, are as without this.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// let fiber = sisal::fiber::Builder::new().untracked().spawn(|| tracing::info!("heard"))?;
+    /// fiber.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn untracked(mut self) -> Builder {
+        self.untracked = true;
+        self
+    }
+
     /// Starts the fiber: see [`spawn`].
     ///
     /// # Errors
     /// `InvalidInput` for a stack size that cannot be. (A stack is taken at the first run; if there is
     /// none then, `join` says so.)
+    ///
+    /// # Panics
+    /// If the name contains a NUL.
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -153,10 +251,30 @@ impl Builder {
         Ok(unsafe { JoinHandle::new(fiber) })
     }
 
+    /// Starts the fiber on the calling worker: see [`spawn_local`].
+    ///
+    /// # Errors
+    /// As for [`spawn`](Self::spawn), and off a worker.
+    ///
+    /// # Panics
+    /// If the name contains a NUL.
+    #[track_caller]
+    pub fn spawn_local<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let extra = Some(Box::new(self.extra()?));
+        spawn_local_at(Location::caller(), extra, f).ok_or_else(|| io::Error::other(OFF_A_WORKER))
+    }
+
     /// Starts the fiber in a scope: see [`Scope::spawn`].
     ///
     /// # Errors
     /// As for [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    /// If the name contains a NUL.
     #[track_caller]
     pub fn spawn_scoped<'scope, F, T>(
         self,
@@ -170,13 +288,21 @@ impl Builder {
         Ok(scope.spawn_with(Location::caller(), self.extra()?, f))
     }
 
+    #[track_caller]
     fn extra(self) -> io::Result<Extra> {
+        if let Some(name) = &self.name {
+            assert!(
+                !name.contains('\0'),
+                "a fiber's name must not contain a NUL"
+            );
+        }
         Ok(Extra {
             name: self.name.map(String::into_boxed_str),
             stack_size: self
                 .stack_size
                 .map(crate::stack_pool::check_size)
                 .transpose()?,
+            untracked: self.untracked,
             ..Extra::default()
         })
     }

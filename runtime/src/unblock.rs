@@ -11,11 +11,15 @@ use crate::handle::Handle;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::{AtomicBool, Ordering};
 
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_unblock.rs"]
+mod loom_unblock;
+
 /// Runs `f`, which may block its thread for long, on a pool of threads, and parks the calling fiber
 /// until it has returned. `f` may borrow.
 ///
 /// For file system calls, name lookup, CPU-bound work, foreign libraries that block, and tokio's own
-/// blocking calls. On a plain thread `f` is called where it is.
+/// blocking calls. On a plain thread `f` is called where it is. The caller's `tracing` span is current in `f`.
 ///
 /// # Panics
 /// If `f` does, with the same payload. On a worker's own stack: use `tokio::task::spawn_blocking` there. If
@@ -42,26 +46,38 @@ where
     F: FnOnce() -> T + Send,
     T: Send,
 {
-    const INSTEAD: &str = "use `tokio::task::spawn_blocking` there";
     if let ThreadState::Plain = current::state() {
         return f();
     }
+    wait_for_pool(f)
+}
+
+#[track_caller]
+#[inline(never)]
+#[unsafe(link_section = "sisal_lend")] // see `overflow::kill`
+fn wait_for_pool<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    const INSTEAD: &str = "use `tokio::task::spawn_blocking` there";
     let (waiting, waiter) = waiter::caller("unblock", INSTEAD);
     let handle = Handle::current();
     let mut result: Option<thread::Result<T>> = None;
-    let done = Arc::new(Done {
-        done: AtomicBool::new(false),
-        waiter,
-    });
+    let done = Arc::new(Done::new(waiter));
     let finish = Finish(Arc::clone(&done));
     let out = &mut result;
-    let job = (f, finish);
+    // The caller's span is the closure's too.
+    let span = tracing::Span::current();
+    let f = move || span.in_scope(f);
+    let job = (f, handle.blocking().count(), finish);
     // In `f` tokio's current runtime is the caller's, which somebody drives.
     let tokio = tokio::runtime::Handle::current();
     let closure: Box<dyn FnOnce() + Send + '_> = Box::new(move || {
         // Locals are dropped last to first, so `finish` outlives the closure and what it holds.
-        let (f, finish) = job;
+        let (f, running, finish) = job;
         let _finish = finish;
+        let _running = running;
         let _entered = tokio.enter();
         *out = Some(catch_unwind(AssertUnwindSafe(f)));
     });
@@ -78,8 +94,7 @@ where
         let closure = ours.lock().take();
         drop(closure);
     }
-    // Acquire pairs with the Release in `Finish::drop`.
-    waiting.until(|| done.done.load(Ordering::Acquire));
+    waiting.until(|| done.is_set());
     match (result, given) {
         (Some(Ok(value)), _) => value,
         (Some(Err(payload)), _) | (None, Err(payload)) => resume_unwind(payload),
@@ -116,13 +131,25 @@ struct Done {
     waiter: Waiter,
 }
 
+impl Done {
+    fn new(waiter: Waiter) -> Done {
+        let done = AtomicBool::new(false);
+        Done { done, waiter }
+    }
+
+    fn is_set(&self) -> bool {
+        // Acquire pairs with the Release in `Finish::drop`.
+        self.done.load(Ordering::Acquire)
+    }
+}
+
 /// Dropped after the last use of the waiting frame. In a tuple behind the closure: a tuple drops its
 /// fields in order, so that holds for a closure that is dropped without being called too.
 struct Finish(Arc<Done>);
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        // Release pairs with the Acquire in `unblock`.
+        // Release pairs with the Acquire in `is_set`.
         self.0.done.store(true, Ordering::Release);
         self.0.waiter.wake();
     }

@@ -347,7 +347,9 @@ fn the_default_runtime_says_why_it_cannot_start() {
         assert_eq!(runtime(1).run(|| 1), 1);
         let before = limit(3);
         let error = Runtime::builder().workers(2).build().unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+        let source = std::error::Error::source(&error).unwrap();
+        let source: &std::io::Error = source.downcast_ref().unwrap();
+        assert_eq!(source.raw_os_error(), Some(libc::EMFILE), "{error}");
         let text = panic_text(|| sisal::run(|| ()));
         assert!(
             text.contains("default runtime could not be started"),

@@ -314,17 +314,24 @@ fn fibers_that_never_wait_share_one_stack() {
     assert_eq!(stacks.len(), 1);
 }
 
-/// How many of so many are on each of two threads, the fewer first.
-fn shares(threads: &[ThreadId]) -> [usize; 2] {
-    let first = threads.iter().filter(|&&t| t == threads[0]).count();
-    let second = threads.len() - first;
-    [first.min(second), first.max(second)]
+/// What the busiest of two workers has: at most three of five. `served` is one entry for each unit of work.
+#[track_caller]
+fn check_spread(served: &[ThreadId], what: &str) {
+    let first = served.iter().filter(|&&t| t == served[0]).count();
+    let busiest = first.max(served.len() - first);
+    let all = served.len();
+    assert!(
+        5 * busiest <= 3 * all,
+        "{what}: {busiest} of {all} on one worker"
+    );
 }
 
+/// A listener that accepts on one worker, and a fiber for each connection. Each connection makes equally many
+/// requests, and what is counted is requests.
 #[test]
-#[ignore = "not yet: thieves take without a look at how many bound fibers they have"]
-fn long_lived_fibers_of_an_acceptor_spread() {
+fn connections_of_one_acceptor_spread() {
     const CONNECTIONS: usize = 200;
+    const REQUESTS: usize = 5;
     let _watchdog = watchdog(120);
     for event_interval in [1, 61] {
         let runtime = sisal::Runtime::builder()
@@ -341,9 +348,11 @@ fn long_lived_fibers_of_an_acceptor_spread() {
                 for stream in listener.incoming().take(CONNECTIONS) {
                     let (mut stream, served) = (stream.unwrap(), Arc::clone(&served));
                     fibers.push(spawn(move || {
-                        served.lock().unwrap().push(thread::current().id());
                         // Until the client goes.
-                        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+                        while stream.read(&mut [0]).unwrap() == 1 {
+                            served.lock().unwrap().push(thread::current().id());
+                            stream.write_all(b"x").unwrap();
+                        }
                     }));
                 }
                 for fiber in fibers {
@@ -351,23 +360,64 @@ fn long_lived_fibers_of_an_acceptor_spread() {
                 }
             }
         });
-        let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|_| std::net::TcpStream::connect(addr).unwrap())
-            .collect();
-        until(|| served.lock().unwrap().len() == CONNECTIONS);
+        let clients = (0..CONNECTIONS).map(|_| std::net::TcpStream::connect(addr).unwrap());
+        let mut clients: Vec<_> = clients.collect();
+        for _ in 0..REQUESTS {
+            for client in &mut clients {
+                client.write_all(b"x").unwrap();
+            }
+            for client in &mut clients {
+                client.read_exact(&mut [0]).unwrap();
+            }
+        }
         drop(clients);
         acceptor.join().unwrap();
-        let [fewer, more] = shares(&served.lock().unwrap());
-        assert!(
-            4 * fewer >= CONNECTIONS,
-            "{fewer} and {more}, interval {event_interval}"
-        );
+        let served = served.lock().unwrap();
+        assert_eq!(served.len(), CONNECTIONS * REQUESTS);
+        check_spread(&served, &format!("interval {event_interval}"));
     }
 }
 
-/// The same without a reactor: each child parks before the next is spawned.
+/// The same one after the other: a connection is served before the next one comes.
 #[test]
-#[ignore = "not yet: thieves take without a look at how many bound fibers they have"]
+fn connections_that_come_slowly_spread() {
+    const CONNECTIONS: usize = 100;
+    let _watchdog = watchdog(120);
+    let runtime = runtime(2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let acceptor = runtime.spawn({
+        let served = Arc::clone(&served);
+        move || {
+            let fibers = listener.incoming().take(CONNECTIONS).map(|stream| {
+                let (mut stream, served) = (stream.unwrap(), Arc::clone(&served));
+                spawn(move || {
+                    stream.read_exact(&mut [0]).unwrap();
+                    served.lock().unwrap().push(thread::current().id());
+                    stream.write_all(b"x").unwrap();
+                    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+                })
+            });
+            let fibers: Vec<_> = fibers.collect();
+            for fiber in fibers {
+                fiber.join().unwrap();
+            }
+        }
+    });
+    let clients = (0..CONNECTIONS).map(|_| {
+        let mut client = std::net::TcpStream::connect(addr).unwrap();
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        client
+    });
+    drop(clients.collect::<Vec<_>>());
+    acceptor.join().unwrap();
+    check_spread(&served.lock().unwrap(), "one after the other");
+}
+
+/// Without a reactor: each child parks before the next is spawned.
+#[test]
 fn long_lived_fibers_of_one_spawner_spread() {
     const FIBERS: usize = 400;
     let _watchdog = watchdog(120);
@@ -387,6 +437,102 @@ fn long_lived_fibers_of_one_spawner_spread() {
             }
         });
     });
-    let [fewer, more] = shares(&threads.lock().unwrap());
-    assert!(4 * fewer >= FIBERS, "{fewer} and {more}");
+    check_spread(&threads.lock().unwrap(), "one by one");
+}
+
+/// All at once, by a fiber that waits for them, and from a plain thread.
+#[test]
+fn long_lived_fibers_spawned_at_once_spread() {
+    const FIBERS: usize = 400;
+    let _watchdog = watchdog(120);
+    for from_outside in [false, true] {
+        let runtime = runtime(2);
+        let threads = Arc::new(Mutex::new(Vec::new()));
+        let spawn_all = {
+            let (handle, threads) = (runtime.handle().clone(), Arc::clone(&threads));
+            move || {
+                let fibers = (0..FIBERS).map(|_| {
+                    let threads = Arc::clone(&threads);
+                    handle.spawn(move || {
+                        threads.lock().unwrap().push(thread::current().id());
+                        park();
+                    })
+                });
+                fibers.collect::<Vec<_>>()
+            }
+        };
+        let fibers = match from_outside {
+            true => spawn_all(),
+            false => runtime.spawn(spawn_all).join().unwrap(),
+        };
+        until(|| threads.lock().unwrap().len() == FIBERS);
+        for fiber in fibers {
+            fiber.fiber().unpark();
+            fiber.join().unwrap();
+        }
+        let what = format!("from outside: {from_outside}");
+        check_spread(&threads.lock().unwrap(), &what);
+    }
+}
+
+/// The other way round: what holds back from a fresh fiber does not hold back for ever. One worker has
+/// many parked fibers and nothing to do; the other spawns, and then is held until all that it spawned have run.
+#[test]
+fn who_holds_back_helps_a_held_worker() {
+    const PARKED: usize = 200;
+    const FIBERS: usize = 300;
+    let _watchdog = watchdog(60);
+    // Fibers that end at once, and fibers that stay.
+    for stay in [false, true] {
+        let runtime = runtime(2);
+        let metrics = runtime.run(|| {
+            let (begun, staying) = (Count::new(), Count::new());
+            let spread = one_on_each_worker(2, |n| {
+                if n == 0 {
+                    until_thread(|| staying.get() == 1);
+                    // Its worker is idle for a moment, so that the other has to find out again.
+                    unblock(|| ());
+                    let me = thread::current().id();
+                    let fibers = (0..FIBERS).map(|_| {
+                        let begun = begun.clone();
+                        spawn(move || {
+                            begun.add();
+                            if stay {
+                                park();
+                            }
+                            thread::current().id() != me
+                        })
+                    });
+                    let fibers: Vec<_> = fibers.collect();
+                    until_thread(|| begun.get() == FIBERS);
+                    for fiber in &fibers {
+                        fiber.fiber().unpark();
+                    }
+                    return fibers.into_iter().all(|fiber| fiber.join().unwrap());
+                }
+                // Its worker is the only one that is free.
+                let parked = Count::new();
+                let fibers = (0..PARKED).map(|_| {
+                    let parked = parked.clone();
+                    spawn(move || {
+                        parked.add();
+                        park();
+                    })
+                });
+                let fibers: Vec<_> = fibers.collect();
+                until(|| parked.get() == PARKED);
+                staying.add();
+                let all_begun = begun.clone();
+                unblock(move || until_thread(|| all_begun.get() == FIBERS));
+                for fiber in fibers {
+                    fiber.fiber().unpark();
+                    fiber.join().unwrap();
+                }
+                true
+            });
+            assert_eq!(spread, [true; 2], "stay: {stay}");
+            Handle::current().metrics()
+        });
+        assert!(metrics.total().watches > 0, "nobody held back: {metrics:?}");
+    }
 }

@@ -151,7 +151,7 @@ const CALLS: &[(&str, &str, &str, Call)] = &[
         "`tokio::task::spawn_blocking`",
         |props| {
             let other = props.other.lock().unwrap().take().unwrap();
-            other.shutdown_timeout(Duration::from_secs(1));
+            let _ = other.shutdown_timeout(Duration::from_secs(1));
         },
     ),
     ("accept", "`sisal::net`", "tokio's sockets", |props| {

@@ -45,7 +45,9 @@ fn serve(options: Options) -> Result<(), String> {
         .map_err(|error| format!("cannot start the runtime: {error}; try fewer --workers"))?;
     let server = Server::new(listener, root, options.limits);
     let outcome = runtime.run(|| serve_until_signal(server, addr));
-    runtime.shutdown_timeout(FAREWELL);
+    if let Err(unfinished) = runtime.shutdown_timeout(FAREWELL) {
+        tracing::error!("{unfinished}");
+    }
     outcome.map_err(|error| format!("cannot wait for signals: {error}"))
 }
 

@@ -57,7 +57,8 @@ pub(super) fn show() -> Result<(), String> {
 
     stop.stop();
     let cut = serving.join().map_err(|error| error.to_string())?;
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let ended = runtime.shutdown_timeout(Duration::from_secs(1));
+    ended.map_err(|unfinished| unfinished.to_string())?;
     report(outcome?, clients, elapsed)?;
     match cut {
         0 => Ok(()),

@@ -4,13 +4,18 @@
 //! budget and drives timers and I/O between polls, so a turn that ends often enough keeps both
 //! going, and a worker needs no second thread.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Poll, Waker};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime};
+use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, RuntimeMetrics};
+use tokio::time::{Instant, sleep};
+
+use super::blocking::BlockingThreads;
 
 /// What the scheduler wants after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub(crate) enum Turn {
     Again,
     /// Nothing to run: wait for an event or a wake.
     Sleep,
+    /// The same, but for so long at the most.
+    SleepFor(Duration),
     /// The worker is over.
     Exit,
 }
@@ -32,11 +39,15 @@ pub(crate) struct Driver {
 impl Driver {
     /// # Errors
     /// The operating system's, for epoll and eventfd.
-    pub(crate) fn new(foreign: Option<Handle>, blocking_threads: usize) -> io::Result<Driver> {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(blocking_threads)
-            .thread_name("sisal-blocking")
+    pub(crate) fn new(
+        foreign: Option<Handle>,
+        most_blocking: usize,
+        blocking: &BlockingThreads,
+    ) -> io::Result<Driver> {
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().max_blocking_threads(most_blocking);
+        let runtime = blocking
+            .watch(&mut builder)
             .build_local(LocalOptions::default())?;
         Ok(Driver { runtime, foreign })
     }
@@ -47,27 +58,71 @@ impl Driver {
 
     /// Calls `turn` until it says `Exit`. Its argument wakes this worker from its sleep.
     pub(crate) fn drive(&self, mut turn: impl FnMut(&Waker) -> Turn) {
-        self.runtime.block_on(poll_fn(|cx| {
-            let entered = self.foreign.as_ref().map(Handle::enter);
-            let turn = turn(cx.waker());
-            // A fiber that holds such a guard of its own across a wait breaks the order in which
-            // tokio wants them dropped: its panic must not end the worker.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
-            match turn {
-                Turn::Again => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
+        self.runtime.block_on(async {
+            let mut alarm = pin!(sleep(Duration::ZERO));
+            poll_fn(|cx| {
+                let entered = self.foreign.as_ref().map(Handle::enter);
+                let turn = turn(cx.waker());
+                // A fiber that holds such a guard of its own across a wait breaks the order in which
+                // tokio wants them dropped: its panic must not end the worker.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
+                match turn {
+                    Turn::Again => {
+                        cx.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    Turn::Sleep => Poll::Pending,
+                    Turn::SleepFor(time) => {
+                        alarm.as_mut().reset(Instant::now() + time);
+                        // It leaves the waker there, and tokio polls again when it is time.
+                        if alarm.as_mut().poll(cx).is_ready() {
+                            cx.waker().wake_by_ref();
+                        }
+                        Poll::Pending
+                    }
+                    Turn::Exit => Poll::Ready(()),
                 }
-                Turn::Sleep => Poll::Pending,
-                Turn::Exit => Poll::Ready(()),
-            }
-        }));
+            })
+            .await
+        });
     }
 
-    /// Drops the async tasks that are left, and waits at most `timeout` for blocking closures of
-    /// tokio's own calls.
-    pub(crate) fn shut_down(self, timeout: Duration) {
-        self.runtime.shutdown_timeout(timeout);
+    pub(crate) fn tasks(&self) -> AsyncTasks {
+        AsyncTasks(self.runtime.metrics())
+    }
+
+    /// Drops the async tasks that are left, calls `tasks_gone`, and waits for the blocking closures of
+    /// tokio's own calls: for as long as that takes.
+    pub(crate) fn shut_down(self, tasks_gone: impl Fn() + Send + Sync + 'static) {
+        struct Call<F>(F);
+        impl<F: Fn() + Send + Sync> Wake for Call<F> {
+            fn wake(self: Arc<Self>) {
+                (self.0)();
+            }
+        }
+        // tokio ends its timers when its tasks are gone, and wakes whoever waits for them: so that is how
+        // to be told. Only what a report says depends on it.
+        const FAR: Duration = Duration::from_secs(86_400 * 365);
+        let mut timer = {
+            let _entered = self.runtime.enter();
+            Box::pin(tokio::time::sleep(FAR))
+        };
+        let waker = Waker::from(Arc::new(Call(tasks_gone)));
+        let _ = timer.as_mut().poll(&mut Context::from_waker(&waker));
+        // Not `shutdown_timeout`: that waits for the closures before it drops the tasks which they may
+        // wait for, and drops those after the time.
+        drop(self.runtime);
+        drop(timer);
+    }
+}
+
+/// Counts the async tasks of a worker, from any thread. Keeps the worker's descriptors open.
+pub(crate) struct AsyncTasks(RuntimeMetrics);
+
+impl AsyncTasks {
+    /// Those that have not been dropped, without the one that is being dropped.
+    pub(crate) fn alive(&self) -> usize {
+        self.0.num_alive_tasks()
     }
 }
 

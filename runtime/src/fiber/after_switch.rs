@@ -10,9 +10,16 @@ pub(crate) enum AfterSwitch {
     Park,
     /// Take its stack back: it has ended.
     Finish,
+    /// It was made to leave a stack that it overflowed. Nothing there is ever used again (S4).
+    Retire,
 }
 
 impl AfterSwitch {
+    /// The fiber does not come back.
+    pub(crate) fn is_last(self) -> bool {
+        matches!(self, AfterSwitch::Finish | AfterSwitch::Retire)
+    }
+
     pub(super) fn encode(self) -> usize {
         self as usize
     }
@@ -21,7 +28,8 @@ impl AfterSwitch {
         match word {
             0 => AfterSwitch::Requeue,
             1 => AfterSwitch::Park,
-            _ => AfterSwitch::Finish,
+            2 => AfterSwitch::Finish,
+            _ => AfterSwitch::Retire,
         }
     }
 }

@@ -150,6 +150,7 @@ pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Ident
     unsafe {
         let header = fiber.header();
         (header.vtable.refuse)(fiber, why(header.identity()));
+        header.close_span();
         drop(FiberRef::adopt(fiber));
     }
 }
@@ -158,6 +159,8 @@ pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Ident
 ///
 /// # Safety
 /// As the body, once; the closure is gone.
+#[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
 unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     // SAFETY: the fiber's own reference keeps it live until its worker gives that up.
     let header = unsafe { fiber.header() };
@@ -168,9 +171,19 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
         unsafe { *stage = Stage::Result(result) };
         stage
     };
+    if !header.state.has(HANDLE) {
+        // Nobody will ask: its destructor still finds the fiber's locals, as in a thread that std
+        // detached. SAFETY: the body still owns the stage (rule 4).
+        if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
+            drop_unseen(header, result);
+        }
+    }
+    // Before anybody who joins sees the end, as std's threads do it.
+    header.locals.destroy();
     let before = header.state.finish();
     if before & HANDLE == 0 {
-        // SAFETY: without a handle the body still owns the stage (rule 4).
+        // SAFETY: without a handle the body still owns the stage (rule 4). Empty if that was known
+        // before.
         if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
             drop_unseen(header, result);
         }
@@ -185,6 +198,8 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     if let Some(on_end) = header.on_end() {
         on_end.ended();
     }
+    // What wakers, a subscriber or that result's destructor have made since.
+    header.locals.free();
     if header.depth.get() > 0 {
         // A wait of this fiber is on the stack of a coroutine that was left suspended. Its frame
         // points here; it will find that out and abort, but not by reading freed memory.
@@ -214,7 +229,7 @@ pub(super) fn drop_contained<V>(value: V) {
 }
 
 /// Calls a user's code; a panic goes no further, nor does one of its payload's destructor.
-fn contain(f: impl FnOnce()) {
+pub(super) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f))
         && let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload)))
     {

@@ -35,6 +35,14 @@ impl FiberId {
         NEXT.fetch_add(count, Ordering::Relaxed)
     }
 
+    /// Of a fiber, for `tracing`; 0 of a plain thread.
+    pub(super) fn number(self) -> u64 {
+        match self.0 {
+            Kind::Fiber(id) => id.get(),
+            Kind::Thread(_) => 0,
+        }
+    }
+
     fn from_number(number: u64) -> FiberId {
         FiberId(Kind::Fiber(
             NonZeroU64::new(number).expect("2^64 fiber ids are used up"),
@@ -88,9 +96,32 @@ pub(crate) struct Identity {
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
+/// An identity that is still in its fiber's record: nothing is copied, so a signal handler can show it.
+pub(crate) struct Named<'a> {
+    pub(crate) id: FiberId,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+impl Identity {
+    pub(crate) fn named(&self) -> Named<'_> {
+        Named {
+            id: self.id,
+            name: self.name.as_deref(),
+            spawned_at: self.spawned_at,
+        }
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
+        fmt::Display::fmt(&self.named(), f)
+    }
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name {
             Some(name) => write!(f, "fiber '{name}' ({:?}, ", self.id)?,
             None => write!(f, "fiber ({:?}, ", self.id)?,
         }

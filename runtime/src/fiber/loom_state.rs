@@ -15,7 +15,7 @@ use crate::loom_support::{explore, fiber};
 
 /// The stand-in for a worker: a queue with room for one fiber, and data that each side reads of the
 /// other without any atomic, so that loom sees a missing ordering.
-pub(super) struct Home {
+pub(crate) struct Home {
     queued: AtomicUsize,
     thread: OnceLock<Thread>,
     /// Written by the worker while the fiber runs, read by whoever queues it: as `home`, which is
@@ -62,13 +62,24 @@ impl Home {
         })
     }
 
-    pub(super) fn unpark(&self, fiber: &FiberRef) {
+    /// Leaves something for whoever comes later: one of two places.
+    pub(crate) fn publish(&self, place: usize) {
+        // SAFETY: loom checks the access.
+        [&self.token_data, &self.woken_data][place].with_mut(|data| unsafe { *data += 1 });
+    }
+
+    /// What was left there.
+    pub(crate) fn published(&self, place: usize) -> u32 {
+        read([&self.token_data, &self.woken_data][place])
+    }
+
+    pub(crate) fn unpark(&self, fiber: &FiberRef) {
         // SAFETY: read by the fiber after it took the token.
         self.token_data.with_mut(|data| unsafe { *data += 1 });
         fiber.wake(TOKEN);
     }
 
-    pub(super) fn wake(&self, fiber: &FiberRef) {
+    pub(crate) fn wake(&self, fiber: &FiberRef) {
         // SAFETY: read by the fiber after it took the call.
         self.woken_data.with_mut(|data| unsafe { *data += 1 });
         fiber.wake(WOKEN);
@@ -115,9 +126,9 @@ impl Home {
 }
 
 /// What a body may do; the switch to the worker and back is left out.
-pub(super) struct OnStack<'a> {
-    home: &'a Home,
-    pub(super) header: &'a Header,
+pub(crate) struct OnStack<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) header: &'a Header,
 }
 
 impl OnStack<'_> {
@@ -128,7 +139,7 @@ impl OnStack<'_> {
     }
 
     /// `Running::park`: away from the stack, and back when somebody called.
-    pub(super) fn park(&self) {
+    pub(crate) fn park(&self) {
         // SAFETY: whoever queues the fiber waits for PARKED.
         self.home.bound.with_mut(|bound| unsafe { *bound = 7 });
         self.touch();
@@ -151,7 +162,7 @@ impl OnStack<'_> {
     }
 
     /// `fiber::park`, or the wait of a `block_on`.
-    pub(super) fn wait_for(&self, reason: u32) {
+    pub(crate) fn wait_for(&self, reason: u32) {
         while !self.header.take(reason) {
             self.park();
         }
@@ -164,20 +175,31 @@ pub(super) fn model<const N: usize>(
     callers: [fn(&Home, &FiberRef); N],
     body: fn(&OnStack<'_>),
 ) {
+    against(least, FiberRef::clone, callers, move |fiber, _| body(fiber));
+}
+
+/// [`model`] with something more that all share, made for the fiber.
+pub(crate) fn against<S: Send + Sync + 'static, const N: usize>(
+    least: u64,
+    shared: fn(&FiberRef) -> S,
+    callers: [fn(&Home, &S); N],
+    body: impl Fn(&OnStack<'_>, &S) + Copy + Send + Sync + 'static,
+) {
     explore(least, move || {
         let home = Home::new();
         let (own, counted) = fiber(home.clone(), || ());
         let counted = Arc::new(counted);
-        let start = |run: Box<dyn FnOnce(&Home, &FiberRef)>| {
-            let (home, fiber) = (home.clone(), counted.clone());
-            thread::spawn(move || run(&home, &fiber))
+        let shared = Arc::new(shared(&counted));
+        let worker = {
+            let (home, shared, fiber) = (home.clone(), shared.clone(), counted.clone());
+            thread::spawn(move || home.run(&fiber, |fiber| body(fiber, &shared)))
         };
-        let worker = start(Box::new(move |home, fiber| home.run(fiber, body)));
-        let others: Vec<_> = callers[1..]
-            .iter()
-            .map(|call| start(Box::new(*call)))
-            .collect();
-        callers[0](&home, &counted);
+        let call = |caller: &fn(&Home, &S)| {
+            let (home, shared, caller) = (home.clone(), shared.clone(), *caller);
+            thread::spawn(move || caller(&home, &shared))
+        };
+        let others: Vec<_> = callers[1..].iter().map(call).collect();
+        callers[0](&home, &shared);
         for other in others {
             other.join().unwrap();
         }
@@ -185,6 +207,7 @@ pub(super) fn model<const N: usize>(
         // At most a second token is left, and then no more.
         let _ = counted.take(TOKEN);
         assert!(!counted.take(TOKEN));
+        drop(shared);
         // SAFETY: the fiber's own reference, which its end would give up.
         drop(unsafe { FiberRef::adopt(own) });
     });

@@ -6,13 +6,17 @@
 mod after_switch;
 mod block;
 mod body;
+mod chunks;
 mod handle;
 mod id;
+mod locals;
 mod may_unwind;
 mod outcome;
 mod record;
+mod retire;
 mod running;
 mod schedule;
+mod span;
 mod state;
 mod unwind;
 
@@ -21,16 +25,20 @@ mod loom_join;
 #[cfg(all(test, sisal_loom))]
 mod loom_scan;
 #[cfg(all(test, sisal_loom))]
-mod loom_state;
+pub(crate) mod loom_state;
 
 pub(crate) use after_switch::AfterSwitch;
 pub(crate) use block::Blocks;
 pub(crate) use body::{refuse_fresh, resume, start};
-pub(crate) use id::{IdSupply, Identity};
+pub(crate) use chunks::Records;
+pub(crate) use id::{IdSupply, Identity, Named};
+pub(crate) use locals::Destroyed;
 pub(crate) use may_unwind::caught;
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
+pub(crate) use retire::{leaving, retire};
 pub(crate) use running::Running;
-pub(crate) use schedule::{OnEnd, Schedule};
+pub(crate) use schedule::{OnEnd, Schedule, SwitchHooks};
+pub(crate) use span::WorkerSpan;
 pub(crate) use state::{ASKED, CANCEL, EXPIRED, TOKEN, WOKEN};
 pub(crate) use unwind::{Resumed, Unwinding};
 
@@ -41,9 +49,10 @@ pub use id::{FiberId, FiberId as ThreadId};
 pub use crate::cancel::{panicking, shield};
 pub use crate::error::JoinError;
 pub use crate::join::JoinHandle;
+pub use crate::local_key::{AccessError, LocalKey};
 pub use crate::park::{park, park_timeout};
 pub use crate::scope::{Scope, ScopedJoinHandle, scope};
-pub use crate::spawn::{Builder, current, spawn, yield_now};
+pub use crate::spawn::{Builder, current, spawn, spawn_local, yield_now};
 pub use crate::time::{sleep, sleep_until};
 
 /// What joining a fiber gives.

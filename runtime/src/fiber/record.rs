@@ -6,14 +6,17 @@
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
 //! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `frames`,
-//!    `root`, `left_unwinding`: the fiber's worker, and the fiber itself while it runs there (which is the same
-//!    thread, S1).
+//!    `root`, `left_unwinding`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs
+//!    there (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the
+//!    record closes it.
 //!    Exceptions: whoever `State::notify` or `scan_end` made responsible for queueing reads `home`;
 //!    a dump between `State::scan_begin` and `scan_end` reads all of them.
 //! 3. `next`: whoever has the duty to queue the fiber, until it is queued; then the queue's owner.
-//! 4. `stage`: the body until `State::finish`; then the join handle if `HANDLE` was set there,
+//! 4. `stage`: whoever may start the fiber, until it runs; the body until `State::finish`; then the join handle if `HANDLE` was set there,
 //!    else the body. Nobody else, the deallocation included: it is `Empty` by then, or leaked
-//!    with a leaked handle.
+//!    with a leaked handle. Of a *local* fiber, whose closure and result need not be `Send`, all of them
+//!    are its worker's thread: only that may start it (it is in that worker's own queue), the body
+//!    runs there, and a join handle is where it was made, there, unless the result is `Send` (S2).
 //! 5. `join_waker`: the join handle between `State::claim_waker` and `State::publish_waker`;
 //!    the body after a `State::finish` that saw `JOIN_WAKER`.
 
@@ -27,8 +30,10 @@ use std::task::Waker;
 use switch_asm::stack::{SlabStack, StackPointer};
 
 use super::block;
-use super::id::{FiberId, Identity};
+use super::id::{FiberId, Identity, Named};
+use super::locals::Locals;
 use super::schedule::{OnEnd, Schedule};
+use super::span::{Entered, TaskSpan};
 use super::state::State;
 use super::unwind::Frames;
 use crate::error::JoinError;
@@ -67,7 +72,10 @@ pub(crate) struct Header {
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) id: FiberId,
     pub(super) spawned_at: &'static Location<'static>,
+    /// Spans that it is in while it is not on its stack.
+    pub(super) entered: Entered,
     extra: Option<Box<Extra>>,
+    pub(crate) locals: Locals,
 }
 
 /// What few fibers have.
@@ -79,6 +87,9 @@ pub(crate) struct Extra {
     pub(crate) on_end: Option<Arc<dyn OnEnd>>,
     /// The runtime's shutdown leaves this fiber alone: whoever waits for it decides.
     pub(crate) sheltered: bool,
+    pub(crate) span: Option<TaskSpan>,
+    /// It gets no span of its own.
+    pub(crate) untracked: bool,
 }
 
 /// What the record does for its closure and result type.
@@ -111,6 +122,8 @@ pub(crate) struct Seed {
     pub(crate) id: FiberId,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) scheduler: Arc<dyn Schedule>,
+    /// It calls the scheduler's `on_switch` hooks.
+    pub(crate) hooked: bool,
     pub(crate) extra: Option<Box<Extra>>,
 }
 
@@ -121,7 +134,10 @@ pub(crate) struct Seed {
 pub(crate) struct FiberPtr(NonNull<Header>);
 
 // SAFETY: the pointer gives access by the list at the top of this file, which says what each
-// thread may touch; the closure and result inside are Send (S2, asked for by every spawn).
+// thread may touch. What it lets other threads than the fiber's own touch is Sync (rule 1), behind the
+// state word (rules 3 and 5), or the closure and result, and these are Send unless the fiber is local
+// (S2, asked for by every spawn); those of a local one, and a fiber's locals, are touched by its
+// worker's thread alone (rules 2 and 4), or by whoever has the result's handle if that is Send.
 unsafe impl Send for FiberPtr {}
 
 impl FiberPtr {
@@ -145,10 +161,12 @@ impl FiberPtr {
     ///
     /// # Safety
     /// The record is live during the call.
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     pub(crate) unsafe fn wake(self, reason: u32) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
-        if header.state.notify(reason) {
+        if header.notify(reason) {
             header.scheduler.schedule(self);
         }
     }
@@ -176,15 +194,19 @@ impl FiberRef {
     ///
     /// # Safety
     /// The caller keeps everything that `F` and `T` borrow alive until the fiber has ended (S5),
-    /// and `F` and `T` may be sent to other threads (S2).
+    /// and either both are `Send`, or nobody but the calling thread, which is a worker, may start the
+    /// fiber, and the join handle is `Send` only if `T` is (S2).
     pub(crate) unsafe fn make<F, T>(seed: Seed, closure: F) -> (FiberPtr, FiberRef)
     where
         F: FnOnce() -> T,
     {
-        let record = block::allocate::<Record<F, T>>();
+        let record = block::allocate::<Record<F, T>>(&*seed.scheduler);
         let contents = Record {
             header: Header {
-                state: State::new(),
+                state: match seed.hooked {
+                    true => State::hooked(),
+                    false => State::new(),
+                },
                 home: Cell::new(u32::MAX),
                 sp: Cell::new(None),
                 base: Cell::new(None),
@@ -209,7 +231,9 @@ impl FiberRef {
                 join_waker: UnsafeCell::new(None),
                 id: seed.id,
                 spawned_at: seed.spawned_at,
+                entered: Entered::default(),
                 extra: seed.extra,
+                locals: Locals::new(),
             },
             stage: UnsafeCell::new(Stage::Closure(closure)),
         };
@@ -256,7 +280,7 @@ impl FiberRef {
 
     /// Calls `read` while the fiber is parked and held still; from any thread. `None`: it is not
     /// parked, or about to run. For the time being the models are its only user.
-    #[cfg(test)]
+    #[cfg(all(test, sisal_loom))]
     pub(crate) fn scan<R>(&self, read: impl FnOnce(&Header) -> R) -> Option<R> {
         /// Also when `read` panics: a fiber that is held for ever is a lost one.
         struct LetGo<'a>(&'a FiberRef);
@@ -312,6 +336,14 @@ impl Header {
         self.extra.as_ref()?.stack_size
     }
 
+    pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
+        self.spawned_at
+    }
+
+    pub(super) fn task_span(&self) -> Option<&TaskSpan> {
+        self.extra.as_ref()?.span.as_ref()
+    }
+
     pub(super) fn on_end(&self) -> Option<&dyn OnEnd> {
         self.extra.as_ref()?.on_end.as_deref()
     }
@@ -319,6 +351,15 @@ impl Header {
     /// See `Extra::sheltered`.
     pub(crate) fn is_sheltered(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| extra.sheltered)
+    }
+
+    /// For messages while the fiber lives.
+    pub(crate) fn named(&self) -> Named<'_> {
+        Named {
+            id: self.id,
+            name: self.name(),
+            spawned_at: self.spawned_at,
+        }
     }
 
     /// For messages that may outlive the fiber.
@@ -343,7 +384,11 @@ impl Header {
     /// [`State::notify`] for a caller that queues the fiber itself.
     #[must_use]
     pub(crate) fn notify(&self, reason: u32) -> bool {
-        self.state.notify(reason)
+        let queue = self.state.notify(reason);
+        if queue {
+            self.report_wake();
+        }
+        queue
     }
 
     /// The running fiber: takes one kind of call out of the word.
@@ -383,7 +428,11 @@ impl Header {
     /// Its worker, after `AfterSwitch::Park`: see [`State::park`].
     #[must_use]
     pub(crate) fn park(&self) -> bool {
-        self.state.park()
+        let queue = self.state.park();
+        if queue {
+            self.report_wake();
+        }
+        queue
     }
 }
 
@@ -395,10 +444,13 @@ impl fmt::Debug for Header {
 
 /// # Safety
 /// Called once, by whoever gave up the last reference.
+#[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
 unsafe fn dealloc<F, T>(fiber: FiberPtr) {
     let record = fiber.0.cast::<Record<F, T>>();
     // SAFETY: the record was made by `FiberRef::make` with these types, and nobody holds it. Its
-    // stage is `Empty` (rule 4), so nothing that the closure borrowed is touched here.
+    // stage is `Empty` (rule 4), so nothing that the closure borrowed is touched here, and nothing that
+    // has to stay on the fiber's thread: `locals` drops nothing.
     unsafe {
         // A handle's waker that its clone's panic left behind may be anybody's code (S11).
         super::body::drop_contained((*record.as_ptr()).header.join_waker.get_mut().take());

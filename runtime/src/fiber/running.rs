@@ -1,12 +1,15 @@
 //! The proof that code runs on a fiber's stack, and what only such code may do.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use switch_asm::arch;
 use switch_asm::stack::StackPointer;
 
 use super::after_switch::AfterSwitch;
 use super::record::{FiberPtr, FiberRef, Header};
+use super::schedule::SwitchHooks;
+use super::state::HOOKED;
 use super::unwind::Resumed;
 use crate::current::{self, ThreadState};
 
@@ -77,6 +80,21 @@ impl Running {
         self.suspend(AfterSwitch::Park);
     }
 
+    /// [`park`](Self::park) until something else that runs has ended: a child, a closure of the pool.
+    /// That one is somebody's load meanwhile, and this fiber is none.
+    #[inline(always)]
+    pub(crate) fn park_for_end(self) {
+        struct Counted;
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                current::awaits_end(-1);
+            }
+        }
+        current::awaits_end(1);
+        let _counted = Counted;
+        self.park();
+    }
+
     /// Lets the others run. A fiber that was asked to unwinds here.
     #[inline(always)]
     pub(crate) fn yield_now(self) {
@@ -88,7 +106,12 @@ impl Running {
     // be the one that the CPU's return predictor expects, nor would the next (13 ns each here).
     #[inline(always)]
     fn suspend(self, after: AfterSwitch) {
-        self.unwind_if_asked(Resumed::Before);
+        // One look at the word for all. Without hooks this is not written: in memory, and not a value, so
+        // that it takes no register either.
+        let mut kept = MaybeUninit::uninit();
+        if self.header().state.needs_more_than_a_switch() {
+            self.before_switch(&mut kept);
+        }
         let Some(base) = self.header().base.get() else {
             unreachable!("a running fiber has a stack");
         };
@@ -96,7 +119,46 @@ impl Running {
         // SAFETY: the caller is on the fiber's stack, whose parent link is at that offset, and
         // its worker is linked there, waiting in `body::resume`.
         unsafe { arch::switch_yield(after.encode(), parent_link as *mut StackPointer) };
+        if self.header().state.needs_more_than_a_switch() {
+            // SAFETY: the fiber was hooked before the switch if it is now: that bit is for life.
+            unsafe { self.after_switch(&kept) };
+        }
+    }
+
+    /// What few switches do first: unwind if asked to, and call the user's `save`, whose word is written
+    /// to `kept`.
+    #[cold]
+    fn before_switch(self, kept: &mut MaybeUninit<*mut ()>) {
+        self.unwind_if_asked(Resumed::Before);
+        if let Some(hooks) = self.hooks() {
+            let bomb = AbortOnUnwind;
+            // SAFETY: `Builder::on_switch` promises it: on the fiber's stack, before it leaves.
+            kept.write(unsafe { (hooks.save)() });
+            std::mem::forget(bomb);
+        }
+    }
+
+    /// What few switches do last: call the user's `restore`, and unwind if asked to.
+    ///
+    /// # Safety
+    /// `kept` was given to `before_switch` before this switch.
+    #[cold]
+    unsafe fn after_switch(self, kept: &MaybeUninit<*mut ()>) {
+        if let Some(hooks) = self.hooks() {
+            let bomb = AbortOnUnwind;
+            // SAFETY: hooked, so written; `Builder::on_switch` promises the rest: on the same
+            // fiber's stack, with what its `save` gave.
+            unsafe { (hooks.restore)(kept.assume_init()) };
+            std::mem::forget(bomb);
+        }
         self.unwind_if_asked(Resumed::JustNow);
+    }
+
+    fn hooks(&self) -> Option<&SwitchHooks> {
+        match self.header().state.has(HOOKED) {
+            true => self.header().scheduler.on_switch(),
+            false => None,
+        }
     }
 
     /// A suspension point of a call that may not have to wait: a fiber that was asked to unwind
@@ -128,6 +190,16 @@ impl Running {
         shield.set(shield.get() + 1);
         let _unshield = Unshield(self);
         f()
+    }
+}
+
+/// A hook that panics would leave slots behind that nobody knows the state of.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("sisal: a hook of `Builder::on_switch` panicked");
+        std::process::abort();
     }
 }
 

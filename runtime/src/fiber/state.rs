@@ -16,6 +16,7 @@
 //! | `HANDLE` | creation | the join handle's drop | somebody may ask for the result |
 //! | `JOIN_WAKER` | the join handle | the join handle, or never again after `DONE` | the waker slot is readable |
 //! | `SCAN` | a dump, if there is `PARKED` without `NOTIFIED` | the dump | its stack is being read: calls only leave their bits |
+//! | `HOOKED` | creation | nobody | a switch calls the runtime's `SwitchHooks` |
 //!
 //! `RUNNING` is the word without `FRESH`, `PARKED` and `DONE`. A fiber that yielded stays
 //! `RUNNING` while it waits in its worker's own queue: nobody else needs to know, and the
@@ -43,8 +44,9 @@ pub(crate) const JOIN_WAKER: u32 = 1 << 8;
 pub(crate) const SCAN: u32 = 1 << 9;
 pub(crate) const EXPIRED: u32 = 1 << 10;
 pub(crate) const ASKED: u32 = 1 << 11;
+pub(crate) const HOOKED: u32 = 1 << 12;
 
-const NAMES: [(u32, &str); 12] = [
+const NAMES: [(u32, &str); 13] = [
     (FRESH, "FRESH"),
     (PARKED, "PARKED"),
     (DONE, "DONE"),
@@ -57,6 +59,7 @@ const NAMES: [(u32, &str); 12] = [
     (SCAN, "SCAN"),
     (EXPIRED, "EXPIRED"),
     (ASKED, "ASKED"),
+    (HOOKED, "HOOKED"),
 ];
 
 /// See the table above; the word itself is private and its transitions are verbs.
@@ -65,6 +68,11 @@ pub(crate) struct State(AtomicU32);
 impl State {
     pub(crate) fn new() -> State {
         State(AtomicU32::new(FRESH | HANDLE))
+    }
+
+    /// Of a fiber whose switches call hooks.
+    pub(crate) fn hooked() -> State {
+        State(AtomicU32::new(FRESH | HANDLE | HOOKED))
     }
 
     /// Calls for the fiber, leaving `reason` (`TOKEN`, `WOKEN`, `CANCEL`, `EXPIRED` or 0) behind.
@@ -128,6 +136,12 @@ impl State {
         self.has(CANCEL)
     }
 
+    /// The running fiber: whether leaving its stack, or coming back, is not all that there is to a switch.
+    #[inline]
+    pub(crate) fn needs_more_than_a_switch(&self) -> bool {
+        self.has(CANCEL | EXPIRED | HOOKED)
+    }
+
     /// The running fiber, at a suspension: whether it may have to unwind. One look for all reasons.
     #[inline]
     pub(crate) fn is_cut_short(&self) -> bool {
@@ -150,7 +164,7 @@ impl State {
     /// another dump has it. (A fiber that yielded is not parked either: only its worker can read it.)
     ///
     /// For the time being the models are its only user.
-    #[cfg(test)]
+    #[cfg(all(test, sisal_loom))]
     #[must_use]
     pub(crate) fn scan_begin(&self) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);
@@ -171,7 +185,7 @@ impl State {
     }
 
     /// The dump lets go of the fiber. True: it was called meanwhile, and the dump must queue it.
-    #[cfg(test)]
+    #[cfg(all(test, sisal_loom))]
     #[must_use]
     pub(crate) fn scan_end(&self) -> bool {
         // Release pairs with the Acquire of `begin`: the dump's reads come before the fiber runs.

@@ -70,7 +70,7 @@ impl Waiting {
                             pass_on();
                             continue;
                         }
-                        running.park();
+                        running.park_for_end();
                         resumed = Resumed::JustNow;
                     }
                 });

@@ -13,6 +13,8 @@ use crate::shim::{AtomicBool, AtomicUsize, Mutex, Ordering, fence};
 pub(super) struct Idle {
     sleepers: AtomicUsize,
     searchers: AtomicUsize,
+    /// Sleepers that have a timer to look again, because they hold back from something fresh.
+    watchers: AtomicUsize,
     lock: Mutex<()>,
 }
 
@@ -22,6 +24,8 @@ pub(super) struct SleepFlag {
     asleep: AtomicBool,
     /// Whoever ended its sleep counted it as a searcher.
     sent_to_search: AtomicBool,
+    /// It counts as a watcher while it sleeps, and as a searcher when it wakes.
+    watching: AtomicBool,
 }
 
 /// How a sleep ended.
@@ -37,6 +41,7 @@ impl SleepFlag {
         SleepFlag {
             asleep: AtomicBool::new(false),
             sent_to_search: AtomicBool::new(false),
+            watching: AtomicBool::new(false),
         }
     }
 }
@@ -47,14 +52,20 @@ impl Idle {
         Idle {
             sleepers: AtomicUsize::new(0),
             searchers: AtomicUsize::new(0),
+            watchers: AtomicUsize::new(0),
             lock: Mutex::new(()),
         }
     }
 
-    /// Worker: about to sleep. It looks at every queue once more after this call.
-    pub(super) fn announce(&self, flag: &SleepFlag) {
+    /// Worker: about to sleep, with a timer if it is to watch. It looks at every queue once more after
+    /// this call.
+    pub(super) fn announce(&self, flag: &SleepFlag, watch: bool) {
         {
             let _locked = self.lock.lock();
+            if watch {
+                flag.watching.store(true, Ordering::Relaxed);
+                self.watchers.fetch_add(1, Ordering::Relaxed);
+            }
             flag.asleep.store(true, Ordering::Relaxed);
             self.sleepers.fetch_add(1, Ordering::Relaxed);
         }
@@ -71,16 +82,27 @@ impl Idle {
             return false;
         }
         let _locked = self.lock.lock();
-        self.end_sleep_locked(flag)
+        self.end_sleep_locked(flag, false)
     }
 
-    fn end_sleep_locked(&self, flag: &SleepFlag) -> bool {
+    fn end_sleep_locked(&self, flag: &SleepFlag, mut search: bool) -> bool {
         let asleep = flag.asleep.load(Ordering::Relaxed);
-        if asleep {
-            flag.asleep.store(false, Ordering::Relaxed);
-            self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        if !asleep {
+            return false;
         }
-        asleep
+        flag.asleep.store(false, Ordering::Relaxed);
+        self.sleepers.fetch_sub(1, Ordering::Relaxed);
+        if flag.watching.load(Ordering::Relaxed) {
+            // Pushers relied on it: it has a searcher's duty from here on.
+            flag.watching.store(false, Ordering::Relaxed);
+            self.watchers.fetch_sub(1, Ordering::Relaxed);
+            search = true;
+        }
+        if search {
+            self.searchers.fetch_add(1, Ordering::Relaxed);
+            flag.sent_to_search.store(true, Ordering::Relaxed);
+        }
+        true
     }
 
     /// A hint.
@@ -93,10 +115,13 @@ impl Idle {
         self.searchers.load(Ordering::Relaxed) > 0
     }
 
-    /// After a push of work that anybody may take, and `inbox::published`: the worker to wake.
+    /// After a push of work that anybody may take, and `inbox::published`: the worker to wake, of those
+    /// that sleep the one with the least load. None if it would only hold back, its load being above
+    /// `bar()`, and somebody watches already.
     pub(super) fn pick_sleeper<'a, R>(
         &self,
-        mut workers: impl Iterator<Item = (&'a SleepFlag, R)>,
+        workers: impl Iterator<Item = (&'a SleepFlag, u64, R)>,
+        bar: impl FnOnce() -> u64,
     ) -> Option<R> {
         let needless = || {
             self.searchers.load(Ordering::Relaxed) > 0 || self.sleepers.load(Ordering::Relaxed) == 0
@@ -108,16 +133,19 @@ impl Idle {
         if needless() {
             return None;
         }
-        let (flag, worker) = workers.find(|(flag, _)| self.end_sleep_locked(flag))?;
-        self.searchers.fetch_add(1, Ordering::Relaxed);
-        flag.sent_to_search.store(true, Ordering::Relaxed);
+        let sleeping = workers.filter(|(flag, ..)| self.is_asleep(flag));
+        let (flag, load, worker) = sleeping.min_by_key(|&(_, load, _)| load)?;
+        if self.watchers.load(Ordering::Relaxed) > 0 && load > bar() {
+            return None;
+        }
+        self.end_sleep_locked(flag, true);
         Some(worker)
     }
 
     /// Worker, awake after a sleep: ends it if nobody did.
     pub(super) fn wake_up(&self, flag: &SleepFlag) -> SleepEnd {
         let _locked = self.lock.lock();
-        let by_other = !self.end_sleep_locked(flag);
+        let by_other = !self.end_sleep_locked(flag, false);
         let searching = flag.sent_to_search.load(Ordering::Relaxed);
         flag.sent_to_search.store(false, Ordering::Relaxed);
         SleepEnd {
@@ -147,3 +175,6 @@ impl Idle {
         last
     }
 }
+
+#[cfg(all(test, not(sisal_loom)))]
+mod tests;

@@ -7,7 +7,6 @@
 
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
-use std::time::Instant;
 
 use loom::sync::Condvar;
 use loom::thread::{self, JoinHandle};
@@ -19,7 +18,7 @@ use crate::loom_support::{Bell, explore, explore_within, fiber};
 use crate::sched::{Config, Shared};
 use crate::shim::Ordering;
 
-fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
+pub(super) fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
     let config = Config {
         workers,
         stack_size: 64 * 1024,
@@ -27,20 +26,24 @@ fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
         thread_name: String::new(),
         tokio: None,
         event_interval: 61,
+        kill_on_overflow: None,
+        stall_warning: None,
         max_blocking_threads: 1,
+        on_switch: None,
     };
     Shared::new(config, BlockingPool::new(1).unwrap()).unwrap()
 }
 
 /// As `worker::main` makes it. The thread-local context stays empty: to loom all threads are one.
 fn worker(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> Worker {
-    let reactor = Driver::new(None, 1).unwrap().reactor();
+    let threads = &shared.workers[index].blocking;
+    let reactor = Driver::new(None, 1, threads).unwrap().reactor();
     Worker::new(Arc::clone(shared), index, deque, reactor)
 }
 
 /// Runs a worker until it exits, as `Driver::drive` does. After each turn it calls `task`, on its own
 /// stack: what an async task or a waker does there.
-fn start_with(
+pub(super) fn start_with(
     shared: &Arc<Shared>,
     index: usize,
     deque: Deque<FiberPtr>,
@@ -50,10 +53,31 @@ fn start_with(
 }
 
 /// The same, and tells `made` of the worker before its first turn.
-fn start_made(
+pub(super) fn start_made(
     shared: &Arc<Shared>,
     index: usize,
     deque: Deque<FiberPtr>,
+    made: impl FnOnce(&Worker) + Send + 'static,
+    task: impl Fn(&Worker) + Send + 'static,
+) -> JoinHandle<()> {
+    start_in_time(shared, index, deque, true, made, task)
+}
+
+/// The same as `start_with`, and its timers never come.
+pub(super) fn start_timeless(
+    shared: &Arc<Shared>,
+    index: usize,
+    deque: Deque<FiberPtr>,
+    task: impl Fn(&Worker) + Send + 'static,
+) -> JoinHandle<()> {
+    start_in_time(shared, index, deque, false, |_| (), task)
+}
+
+fn start_in_time(
+    shared: &Arc<Shared>,
+    index: usize,
+    deque: Deque<FiberPtr>,
+    timers: bool,
     made: impl FnOnce(&Worker) + Send + 'static,
     task: impl Fn(&Worker) + Send + 'static,
 ) -> JoinHandle<()> {
@@ -69,8 +93,11 @@ fn start_made(
                 break;
             }
             task(&worker);
-            if turn == Turn::Sleep {
-                bell.wait();
+            match turn {
+                // The timer may be first.
+                Turn::SleepFor(_) if timers => thread::yield_now(),
+                Turn::Sleep | Turn::SleepFor(_) => bell.wait(),
+                _ => {}
             }
         }
         assert!(worker.queues.is_empty(), "an exit leaves a fiber behind");
@@ -81,7 +108,7 @@ fn start_made(
     builder.spawn(run).unwrap()
 }
 
-fn start(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> JoinHandle<()> {
+pub(super) fn start(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> JoinHandle<()> {
     start_with(shared, index, deque, |_| ())
 }
 
@@ -92,7 +119,7 @@ fn start_all(shared: &Arc<Shared>, deques: Vec<Deque<FiberPtr>>) -> Vec<JoinHand
 
 /// Closes the runtime, and waits for its workers.
 fn end(shared: &Shared, workers: Vec<JoinHandle<()>>) {
-    shared.close(Instant::now());
+    shared.close();
     for worker in workers {
         worker.join().unwrap();
     }
@@ -180,7 +207,7 @@ fn loom_worker_two_last_fibers() {
 }
 
 /// When it is dropped, what follows is other models' matter.
-struct TheRest;
+pub(super) struct TheRest;
 
 impl Drop for TheRest {
     fn drop(&mut self) {
@@ -189,15 +216,15 @@ impl Drop for TheRest {
 }
 
 /// How many hogs run, and where they wait for the second.
-type Hogs = Arc<(loom::sync::Mutex<usize>, Condvar)>;
+pub(super) type Hogs = Arc<(loom::sync::Mutex<usize>, Condvar)>;
 
-fn hogs() -> Hogs {
+pub(super) fn hogs() -> Hogs {
     Arc::new((loom::sync::Mutex::new(0), Condvar::new()))
 }
 
 /// A fiber that blocks its worker, as no fiber should, until two of its kind run at once. The second
 /// closes the runtime.
-fn hog(shared: &Arc<Shared>, hogs: &Hogs) -> (FiberPtr, FiberRef) {
+pub(super) fn hog(shared: &Arc<Shared>, hogs: &Hogs) -> (FiberPtr, FiberRef) {
     let (scheduler, shared, hogs) = (shared.clone(), Arc::clone(shared), Arc::clone(hogs));
     fiber(scheduler, move || {
         let (running, both) = &*hogs;
@@ -207,7 +234,7 @@ fn hog(shared: &Arc<Shared>, hogs: &Hogs) -> (FiberPtr, FiberRef) {
             drop(TheRest);
             both.notify_one();
             drop(running);
-            shared.close(Instant::now());
+            shared.close();
             return;
         }
         while *running < 2 {
@@ -324,13 +351,14 @@ fn loom_worker_task_spawns_elsewhere() {
             let shared = Arc::clone(&shared);
             move || {
                 drop(TheRest);
-                shared.close(Instant::now());
+                shared.close();
             }
         });
         let left = Mutex::new(Some(own));
         let spawner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {
             if let Some(fiber) = left.lock().unwrap().take() {
                 worker.remote().bound.store(100, Ordering::Relaxed);
+                worker.remote().load.store(100, Ordering::Relaxed);
                 worker.shared.spawn_on(worker, fiber);
             }
         });

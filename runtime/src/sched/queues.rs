@@ -1,7 +1,7 @@
 //! A worker's own queues, and the order in which it looks for its next fiber.
 //!
-//! `next` (just woken by the running fiber) · `ready` (bound, owner only) · `fresh` (stealable) ·
-//! inbox · injector · victims. Every `FAIRNESS_INTERVAL` picks the order is turned round.
+//! `next` (just woken by the running fiber) · `ready` (bound, owner only) · `local` (fresh, owner
+//! only) · `fresh` (stealable) · inbox · injector · victims. Every `FAIRNESS_INTERVAL` picks the order is turned round.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -11,8 +11,8 @@ use super::stats::add;
 use crate::fiber::FiberPtr;
 use crate::shim::deque::{Steal, Worker as Deque};
 
-/// After so many picks the inbox, the injector and the old end of `fresh` come first. A prime, so
-/// that it does not beat with loops of the user's; the same as tokio's queue interval.
+/// After so many picks the inbox comes first, and the injector or the old end of `fresh`. A prime, so
+/// that it does not beat with loops of the user's; more in README.md, "Numbers".
 const FAIRNESS_INTERVAL: u32 = 61;
 
 /// So many times in a row `next` goes before `ready`: two fibers that wake each other must not
@@ -24,6 +24,10 @@ pub(super) struct Queues {
     next_uses: Cell<u32>,
     ready: RefCell<VecDeque<FiberPtr>>,
     fresh: Deque<FiberPtr>,
+    /// Fresh fibers that are not `Send`: nobody else ever sees them before they are bound (S2).
+    local: RefCell<VecDeque<FiberPtr>>,
+    /// The last pick for fairness was the oldest of `local`: the next is somebody else's.
+    local_had_turn: Cell<bool>,
     picks: Cell<u32>,
     /// State of the victims' random order (xorshift; G. Marsaglia, "Xorshift RNGs", 2003).
     random: Cell<u32>,
@@ -44,6 +48,8 @@ impl Queues {
             next_uses: Cell::new(0),
             ready: RefCell::new(VecDeque::new()),
             fresh,
+            local: RefCell::new(VecDeque::new()),
+            local_had_turn: Cell::new(false),
             picks: Cell::new(0),
             random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
         }
@@ -51,6 +57,10 @@ impl Queues {
 
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.fresh.push(fiber);
+    }
+
+    pub(super) fn push_local(&self, fiber: FiberPtr) {
+        self.local.borrow_mut().push_back(fiber);
     }
 
     #[inline]
@@ -65,15 +75,28 @@ impl Queues {
         }
     }
 
-    /// The next fiber from this worker's own queues and inbox, or the injector.
+    /// The next fiber from this worker's own queues and inbox, or the injector. What is fresh only if it
+    /// `may_start` it; at the picks for fairness also if it is `impatient`.
     #[inline]
-    pub(super) fn pick(&self, shared: &Shared, index: usize) -> Option<Pick> {
+    pub(super) fn pick(
+        &self,
+        shared: &Shared,
+        index: usize,
+        may_start: impl Fn() -> bool,
+        impatient: impl FnOnce() -> bool,
+    ) -> Option<Pick> {
         let picks = self.picks.get().wrapping_add(1);
         self.picks.set(picks);
-        if picks.is_multiple_of(FAIRNESS_INTERVAL)
-            && let Some(pick) = self.pick_for_fairness(shared, index)
-        {
-            return Some(pick);
+        if picks.is_multiple_of(FAIRNESS_INTERVAL) {
+            self.empty_inbox(shared, index);
+            if let Some(fiber) = self.local_turn() {
+                return Some(Pick::Fresh(fiber));
+            }
+            if (may_start() || impatient())
+                && let Some(pick) = self.pick_for_fairness(shared, index)
+            {
+                return Some(pick);
+            }
         }
         if let Some(fiber) = self.next.take() {
             if self.next_uses.get() < NEXT_LIMIT {
@@ -86,22 +109,48 @@ impl Queues {
         if let Some(fiber) = self.ready.borrow_mut().pop_front() {
             return Some(Pick::Started(fiber));
         }
-        if let Some(fiber) = self.fresh.pop() {
+        // Newest first, as `fresh`; before it, because others may help with that.
+        if let Some(fiber) = self.local.borrow_mut().pop_back() {
+            return Some(Pick::Fresh(fiber));
+        }
+        let may_start = may_start();
+        if may_start && let Some(fiber) = self.fresh.pop() {
             return Some(Pick::Fresh(fiber));
         }
         self.empty_inbox(shared, index);
-        let ready = self.ready.borrow_mut().pop_front().map(Pick::Started);
-        ready
-            .or_else(|| self.fresh.pop().map(Pick::Fresh))
-            .or_else(|| inject(shared, index).map(Pick::Fresh))
+        if let Some(fiber) = self.ready.borrow_mut().pop_front() {
+            return Some(Pick::Started(fiber));
+        }
+        if !may_start {
+            return None;
+        }
+        let fresh = self.fresh.pop().or_else(|| inject(shared, index));
+        fresh.map(Pick::Fresh)
+    }
+
+    /// The oldest of `local`, at every pick for fairness. Beside the turn of the others, not in its place:
+    /// the next pick is theirs.
+    fn local_turn(&self) -> Option<FiberPtr> {
+        if !self.local_had_turn.replace(true)
+            && let Some(fiber) = self.local.borrow_mut().pop_front()
+        {
+            self.picks.set(self.picks.get().wrapping_sub(1));
+            return Some(fiber);
+        }
+        self.local_had_turn.set(false);
+        None
     }
 
     #[cold]
     fn pick_for_fairness(&self, shared: &Shared, index: usize) -> Option<Pick> {
-        self.empty_inbox(shared, index);
-        inject(shared, index)
-            .or_else(|| steal(|| shared.workers[index].stealer.steal()))
-            .map(Pick::Fresh)
+        let injected = || inject(shared, index);
+        let oldest = || steal(|| shared.workers[index].stealer.steal());
+        // By turns: neither shuts out the other by never being empty.
+        let fiber = match self.picks.get().is_multiple_of(2 * FAIRNESS_INTERVAL) {
+            true => injected().or_else(oldest),
+            false => oldest().or_else(injected),
+        };
+        fiber.map(Pick::Fresh)
     }
 
     /// Moves what others sent into the queues where it belongs.
@@ -125,8 +174,8 @@ impl Queues {
         }
     }
 
-    /// Half of the fresh fibers of another worker; the first of them.
-    pub(super) fn steal(&self, shared: &Shared, index: usize) -> Option<Pick> {
+    /// Half of the fresh fibers of another worker, and `most` at the most; the first of them.
+    pub(super) fn steal(&self, shared: &Shared, index: usize, most: usize) -> Option<Pick> {
         let workers = shared.workers.len();
         let start = self.next_random() as usize % workers;
         let stats = &shared.workers[index].stats;
@@ -135,11 +184,8 @@ impl Queues {
             .map(|offset| (start + offset) % workers)
             .filter(|&victim| victim != index)
             .find_map(|victim| {
-                steal(|| {
-                    shared.workers[victim]
-                        .stealer
-                        .steal_batch_and_pop(&self.fresh)
-                })
+                let stealer = &shared.workers[victim].stealer;
+                steal(|| stealer.steal_batch_with_limit_and_pop(&self.fresh, most))
             });
         if found.is_some() {
             add(&stats.steals, 1);
@@ -149,12 +195,38 @@ impl Queues {
         found.map(Pick::Fresh)
     }
 
+    /// The oldest fresh fiber of somebody, the loads notwithstanding.
+    #[cold]
+    pub(super) fn take_fresh(&self, shared: &Shared, index: usize) -> Option<Pick> {
+        let own = || steal(|| shared.workers[index].stealer.steal());
+        let others = || {
+            let found = (shared.workers.iter()).find_map(|v| steal(|| v.stealer.steal()))?;
+            let stats = &shared.workers[index].stats;
+            add(&stats.steals, 1);
+            add(&stats.stolen, 1);
+            Some(found)
+        };
+        let fiber = own().or_else(|| inject(shared, index)).or_else(others);
+        fiber.map(Pick::Fresh)
+    }
+
     pub(super) fn ready_len(&self) -> u64 {
         self.ready.borrow().len() as u64
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.next.get().is_none() && self.ready.borrow().is_empty() && self.fresh.is_empty()
+        !self.has_own() && self.fresh.is_empty()
+    }
+
+    /// Whether a fiber is here that only this worker may run.
+    pub(super) fn has_own(&self) -> bool {
+        self.next.get().is_some()
+            || !self.ready.borrow().is_empty()
+            || !self.local.borrow().is_empty()
+    }
+
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
     }
 
     fn next_random(&self) -> u32 {

@@ -3,22 +3,27 @@
 use std::io;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use super::census::Census;
 use super::idle::{Idle, SleepFlag};
 use super::inbox::{Inbox, published};
+use super::placement::bar;
 use super::shutdown::Shutdown;
 use super::stats::{Stats, add};
 use super::worker::Worker;
 use crate::current;
-use crate::driver::{BlockingPool, Spawner, TokioHandle};
+use crate::driver::{BlockingPool, BlockingThreads, Spawner, TokioHandle};
 use crate::error::JoinError;
-use crate::fiber::{FiberId, FiberPtr, Schedule, refuse_fresh};
+use crate::fiber::{FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
+use crate::overflow::Grounds;
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
 use crate::shim::{AtomicU64, Figure, Ordering, fence};
 use crate::stack_pool::StackSource;
+use crate::stall::Probe;
 
 /// What a runtime is made with.
 pub(crate) struct Config {
@@ -29,12 +34,18 @@ pub(crate) struct Config {
     pub(crate) tokio: Option<TokioHandle>,
     pub(crate) event_interval: u32,
     pub(crate) max_blocking_threads: usize,
+    pub(crate) on_switch: Option<SwitchHooks>,
+    /// An overflow ends just its fiber, where these let it.
+    pub(crate) kill_on_overflow: Option<Grounds>,
+    /// A watchdog looks at the workers.
+    pub(crate) stall_warning: Option<Duration>,
 }
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) blocking: Spawner,
     pub(super) stacks: Arc<StackSource>,
+    records: Records,
     pub(super) workers: Box<[CachePadded<Remote>]>,
     pub(super) injector: Injector<FiberPtr>,
     pub(super) idle: Idle,
@@ -51,13 +62,20 @@ pub(crate) struct Shared {
 pub(super) struct Remote {
     pub(super) count: Count,
     /// Bound fibers. Written by the worker only.
-    pub(super) bound: AtomicU64,
+    pub(super) bound: Figure,
+    /// Those of them that wait for no other's end: see `placement.rs`. Written by the worker only.
+    pub(super) load: Figure,
     pub(super) stats: Stats,
     pub(super) inbox: CachePadded<Inbox>,
     pub(super) sleep: SleepFlag,
     pub(super) stealer: Stealer<FiberPtr>,
     /// Wakes the worker's reactor; there from its first turn to its last. Locked once per sleep.
     pub(super) reactor: Mutex<Option<Waker>>,
+    /// For a shutdown.
+    pub(super) census: Census,
+    /// For what tokio's own calls on this worker block.
+    pub(super) blocking: BlockingThreads,
+    pub(super) probe: Arc<Probe>,
 }
 
 /// Fibers that one party spawned and ended, both only growing.
@@ -81,11 +99,6 @@ pub(super) fn bump(counter: &AtomicU64) {
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
 }
 
-/// How many more bound fibers than the least loaded worker a spawning worker may have before its
-/// spawns go there. Small enough that an acceptor's connections spread, large enough that a
-/// fork-join of a few fibers stays where its data is.
-const PLACEMENT_MARGIN: u64 = 8;
-
 impl Shared {
     /// Makes a runtime's shared part, and the deques that its workers take to their threads.
     pub(crate) fn new(
@@ -99,12 +112,16 @@ impl Shared {
             .map(|deque| {
                 CachePadded::new(Remote {
                     count: Count::new(),
-                    bound: AtomicU64::new(0),
+                    bound: Figure::new(0),
+                    load: Figure::new(0),
                     stats: Stats::default(),
                     inbox: CachePadded::new(Inbox::new()),
                     sleep: SleepFlag::new(),
                     stealer: deque.stealer(),
                     reactor: Mutex::new(None),
+                    census: Census::new(),
+                    blocking: BlockingThreads::default(),
+                    probe: Arc::new(Probe::new()),
                 })
             })
             .collect();
@@ -113,6 +130,7 @@ impl Shared {
             shutdown: Shutdown::new(config.workers, pool),
             config,
             stacks: Arc::new(stacks),
+            records: Records::default(),
             workers,
             injector: Injector::new(),
             idle: Idle::new(),
@@ -139,6 +157,8 @@ impl Shared {
     }
 
     /// Takes a fresh fiber in. On a closed runtime it ends at once, cancelled.
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     pub(crate) fn spawn(&self, fiber: FiberPtr) {
         match self.local_worker() {
             Some(worker) => self.spawn_on(worker, fiber),
@@ -146,7 +166,22 @@ impl Shared {
         }
     }
 
-    pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
+    /// Takes in a fresh fiber that only the calling thread, a worker of this runtime, may run or
+    /// drop (S2). On a closed runtime it ends at once, cancelled.
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
+    pub(crate) fn spawn_local(&self, fiber: FiberPtr) {
+        let Some(worker) = self.local_worker() else {
+            unreachable!("`spawn_local` asked whether this is a worker");
+        };
+        if self.admit(worker, fiber) {
+            worker.push_local(fiber);
+        }
+    }
+
+    /// Counts a fiber that `worker`, the caller's, spawns. False: the runtime is closed, and the
+    /// fiber has ended.
+    fn admit(&self, worker: &Worker, fiber: FiberPtr) -> bool {
         let count = &self.workers[worker.index].count;
         bump(&count.spawned);
         if !worker.is_on_fiber() {
@@ -160,25 +195,30 @@ impl Shared {
             bump(&count.ended);
             // The spawner's turn comes too; it may be in a loop that only this tells to end.
             worker.cancel_running();
-            return self.wake_all();
+            self.wake_all();
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
+        if !self.admit(worker, fiber) {
+            return;
         }
         if self.workers.len() == 1 {
             return worker.push_fresh(fiber);
         }
-        match self.less_loaded(worker.index) {
-            Some(other) if self.idle.is_asleep(&self.workers[other].sleep) => {
-                self.send(other, fiber);
-            }
-            // It may be busy for long, and what is in its inbox cannot be stolen.
-            Some(_) => {
-                self.injector.push(fiber);
-                self.wake_searcher();
-            }
-            None => {
-                worker.push_fresh(fiber);
-                self.wake_searcher();
-            }
+        if worker.may_start() {
+            worker.push_fresh(fiber);
+            return self.wake_searcher();
         }
+        let (other, _) = self.least_loaded();
+        if self.idle.is_asleep(&self.workers[other].sleep) {
+            return self.send(other, fiber);
+        }
+        // It may be busy for long, and what is in its inbox cannot be stolen.
+        self.injector.push(fiber);
+        self.wake_searcher();
     }
 
     /// If this runtime is closed: asks the running fiber, if it is one of this runtime's, to unwind.
@@ -207,23 +247,6 @@ impl Shared {
         self.wake_searcher();
     }
 
-    /// The worker that should get the next spawn of `own` instead of it.
-    fn less_loaded(&self, own: usize) -> Option<usize> {
-        // Relaxed: a hint.
-        let load = |worker: &CachePadded<Remote>| worker.bound.load(Ordering::Relaxed);
-        let own_load = load(&self.workers[own]);
-        if own_load <= PLACEMENT_MARGIN {
-            return None;
-        }
-        let (other, least) = self
-            .workers
-            .iter()
-            .map(load)
-            .enumerate()
-            .min_by_key(|w| w.1)?;
-        (least + PLACEMENT_MARGIN < own_load).then_some(other)
-    }
-
     /// Puts a fiber into a worker's inbox, and wakes the worker if it sleeps.
     fn send(&self, worker: usize, fiber: FiberPtr) {
         let remote = &self.workers[worker];
@@ -248,8 +271,12 @@ impl Shared {
     /// There is work that anybody may take.
     pub(super) fn wake_searcher(&self) {
         published();
-        let workers = self.workers.iter().map(|remote| (&remote.sleep, remote));
-        if let Some(remote) = self.idle.pick_sleeper(workers) {
+        let workers = self.workers.iter().map(|remote| &**remote);
+        let workers = workers.map(|remote| (&remote.sleep, remote.load(), remote));
+        if let Some(remote) = self
+            .idle
+            .pick_sleeper(workers, || bar(self.least_loaded().1))
+        {
             self.wake_reactor(remote);
         }
     }
@@ -277,9 +304,9 @@ impl Shared {
         spawned - ended
     }
 
-    /// Whether there is work that only stealing gets.
-    pub(super) fn has_stealable(&self) -> bool {
-        self.workers.iter().any(|worker| !worker.stealer.is_empty())
+    /// The workers' probes, in order.
+    pub(crate) fn probes(&self) -> Vec<Arc<Probe>> {
+        self.workers.iter().map(|w| Arc::clone(&w.probe)).collect()
     }
 }
 
@@ -300,5 +327,13 @@ impl Schedule for Shared {
             Some(worker) if worker.index == home => worker.push_woken(fiber),
             _ => self.send(home, fiber),
         }
+    }
+
+    fn on_switch(&self) -> Option<&SwitchHooks> {
+        self.config.on_switch.as_ref()
+    }
+
+    fn records(&self) -> &Records {
+        &self.records
     }
 }

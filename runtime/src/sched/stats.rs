@@ -1,4 +1,4 @@
-//! What a worker counts, for [`Metrics`]. Nothing here is acted on.
+//! What a worker counts, for [`Metrics`]. Nothing here is acted on but as a hint.
 //!
 //! Each worker writes its own figures, in a cache line that nobody else writes, with a load and a store:
 //! no read-modify-write. What happens once for each fiber is added up by the turn and written when it ends.
@@ -13,6 +13,7 @@ pub(super) struct Stats {
     pub(super) turns: Figure,
     pub(super) switches: Figure,
     pub(super) sleeps: Figure,
+    pub(super) watches: Figure,
     pub(super) woken: Figure,
     pub(super) wakes: Figure,
     pub(super) searches: Figure,
@@ -21,6 +22,14 @@ pub(super) struct Stats {
     pub(super) injector_pops: Figure,
     pub(super) inbox_pops: Figure,
     pub(super) ready: Figure,
+}
+
+impl Stats {
+    /// How often the worker went to sleep because there was nothing to do for anybody. A hint.
+    pub(super) fn idle_sleeps(&self) -> u64 {
+        let watches = self.watches.load(Ordering::Relaxed);
+        self.sleeps.load(Ordering::Relaxed).wrapping_sub(watches)
+    }
 }
 
 /// Adds to a figure that only the caller's thread writes.
@@ -45,9 +54,11 @@ impl Shared {
                 bound: w.bound.load(Ordering::Relaxed),
                 ready: get(&stats.ready),
                 fresh: w.stealer.len() as u64,
+                asleep: self.idle.is_asleep(&w.sleep),
                 turns: get(&stats.turns),
                 switches: get(&stats.switches),
                 sleeps: get(&stats.sleeps),
+                watches: get(&stats.watches),
                 woken: get(&stats.woken),
                 wakes: get(&stats.wakes),
                 searches: get(&stats.searches),
@@ -65,6 +76,7 @@ impl Shared {
                 wakes: self.outside_wakes.load(Ordering::Relaxed),
             },
             injected: self.injector.len(),
+            stacks: self.stacks.metrics(),
         }
     }
 }

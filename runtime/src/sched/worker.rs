@@ -1,25 +1,35 @@
 //! A worker: a thread that runs fibers and drives its own reactor.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::task::Waker;
 
+use super::placement::{Holding, LEAST_BAR, bar};
 use super::queues::{Pick, Queues};
 use super::shared::{Remote, Shared, bump};
+use super::start::Starting;
 use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
 use crate::error::JoinError;
-use crate::fiber::{self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding};
-use crate::shim::Ordering;
+use crate::fiber::{
+    self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding, WorkerSpan,
+};
+use crate::overflow::{AlternateStack, Killer};
 use crate::shim::deque::Worker as Deque;
+use crate::shim::{Ordering, compiler_fence};
 use crate::stack_pool::StackPool;
 
 #[cfg(all(test, sisal_loom))]
 #[path = "loom_worker.rs"]
 mod loom_worker;
+
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_placement.rs"]
+mod loom_placement;
+
+/// Fibers stolen at once: half of a deque can be thousands, and each is moved by itself.
+const MOST_STOLEN: usize = 32;
 
 pub(super) struct Worker {
     pub(super) index: usize,
@@ -30,6 +40,7 @@ pub(super) struct Worker {
     pub(super) bound: RefCell<Vec<FiberPtr>>,
     stacks: RefCell<StackPool>,
     pub(super) ids: IdSupply,
+    span: WorkerSpan,
     /// The root future is being polled: it looks at the queues before it returns.
     in_turn: Cell<bool>,
     /// Outside a turn: the root future will be polled again.
@@ -38,8 +49,16 @@ pub(super) struct Worker {
     first_turn: Cell<bool>,
     /// The sleep that was announced has not been ended by this worker yet.
     slept: Cell<bool>,
+    /// It holds back from something fresh.
+    holding: Cell<Option<Holding>>,
+    /// The load up to which it starts fresh fibers, as far as it knows in this turn.
+    bar: Cell<u64>,
     /// This worker has told its fibers to unwind.
     pub(super) draining: Cell<bool>,
+    /// A fiber was ended without being unwound: this thread never ends (S7).
+    pub(super) has_retired: Cell<bool>,
+    /// A watchdog looks at what this worker runs.
+    watched: bool,
 }
 
 /// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
@@ -55,38 +74,35 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-/// The main function of a worker's thread. Says on `started` whether the reactor could be made.
-pub(crate) fn main(
-    shared: Arc<Shared>,
-    index: usize,
-    deque: Deque<FiberPtr>,
-    started: Sender<io::Result<()>>,
-) {
+/// The main function of a worker's thread. Says by `starting` whether the reactor could be made.
+pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, starting: Starting) {
     // Half of the threads are the runtime's own pool's; tokio's file system and name lookup
     // use the pool of the worker that they are called on. The sum is what the user set.
     let blocking = shared.config.max_blocking_threads / 2 / shared.config.workers;
-    let driver = match Driver::new(shared.config.tokio.clone(), blocking.max(1)) {
-        Ok(driver) => driver,
-        Err(error) => {
-            // The receiver waits for every worker's answer.
-            let _ = started.send(Err(error));
-            return;
-        }
+    let threads = &shared.workers[index].blocking;
+    // Signal handlers run on it: a fiber's stack may be at its end, or have only a little left.
+    let made = AlternateStack::new().and_then(|alternate| {
+        let driver = Driver::new(shared.config.tokio.clone(), blocking.max(1), threads)?;
+        Ok((alternate, driver))
+    });
+    let (_alternate, driver) = match made {
+        Ok(made) => made,
+        Err(error) => return starting.failed(error),
     };
     let bomb = AbortOnUnwind;
     let mut worker = Box::new(Worker::new(shared, index, deque, driver.reactor()));
     worker.context.worker = std::ptr::from_ref(&*worker).cast();
     let worker = &*worker;
-    let _ = started.send(Ok(()));
-    drop(started);
+    drop(starting);
+    worker.context.probe.attach(worker.watched);
     current::enter(&worker.context, || {
         driver.drive(|reactor| worker.turn(reactor));
         // It would keep the reactor's descriptors open for as long as anybody has a handle.
         *worker.remote().reactor.lock() = None;
-        // Destructors of async tasks run here, in thread state worker (S10).
-        driver.shut_down(worker.shared.shutdown.time_left());
+        worker.drop_tasks(driver);
     });
-    worker.shared.shutdown.worker_gone();
+    worker.context.probe.detach();
+    worker.leave();
     std::mem::forget(bomb);
 }
 
@@ -100,7 +116,10 @@ impl Worker {
                 fiber: Cell::new(None),
                 unwinding: Unwinding::new(),
                 cancel_deferred: Cell::new(false),
+                awaiting_ends: Cell::new(0),
                 blocks: Blocks::new(),
+                killer: shared.config.kill_on_overflow.clone().map(Killer::new),
+                probe: Arc::clone(&shared.workers[index].probe),
                 reactor,
                 runtime: Arc::as_ptr(&shared).cast(),
                 worker: std::ptr::null(),
@@ -108,12 +127,17 @@ impl Worker {
             bound: RefCell::new(Vec::new()),
             stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
             ids: IdSupply::default(),
+            span: WorkerSpan::default(),
             in_turn: Cell::new(false),
             turn_asked: Cell::new(false),
             searching: Cell::new(false),
             first_turn: Cell::new(true),
             slept: Cell::new(false),
+            holding: Cell::new(None),
+            bar: Cell::new(LEAST_BAR),
             draining: Cell::new(false),
+            has_retired: Cell::new(false),
+            watched: shared.config.stall_warning.is_some(),
             shared,
         }
     }
@@ -126,6 +150,7 @@ impl Worker {
     fn turn(&self, reactor: &Waker) -> Turn {
         self.in_turn.set(true);
         self.turn_asked.set(false);
+        self.bar.set(LEAST_BAR);
         self.wake_up(reactor);
         let stats = &self.remote().stats;
         add(&stats.turns, 1);
@@ -134,6 +159,7 @@ impl Worker {
         stats
             .ready
             .store(self.queues.ready_len(), Ordering::Relaxed);
+        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
         turn
     }
 
@@ -160,8 +186,11 @@ impl Worker {
                 break Turn::Exit;
             }
             let Some(pick) = self.find() else {
-                if self.fall_asleep() {
-                    break Turn::Sleep;
+                if self.tidy() {
+                    break Turn::Again;
+                }
+                if let Some(sleep) = self.fall_asleep() {
+                    break sleep;
                 }
                 continue;
             };
@@ -185,7 +214,10 @@ impl Worker {
 
     #[inline]
     fn find(&self) -> Option<Pick> {
-        let pick = self.queues.pick(&self.shared, self.index);
+        let (shared, index) = (&self.shared, self.index);
+        let pick = self
+            .queues
+            .pick(shared, index, || self.may_start(), || self.is_impatient());
         if pick.is_some() || self.shared.workers.len() == 1 {
             if self.searching.get() {
                 self.stop_searching();
@@ -204,11 +236,86 @@ impl Worker {
             }
             self.searching.set(true);
         }
-        let pick = self.queues.steal(&self.shared, self.index);
+        let pick = if self.may_start() {
+            self.holding.set(None);
+            // One more than the bar: at the bar it still starts one.
+            let room = self.bar.get().saturating_add(1) - self.load();
+            let most = usize::try_from(room).map_or(MOST_STOLEN, |room| room.min(MOST_STOLEN));
+            self.queues.steal(&self.shared, self.index, most)
+        } else if self.is_impatient() {
+            self.queues.take_fresh(&self.shared, self.index)
+        } else {
+            None
+        };
         if pick.is_some() {
             self.stop_searching();
         }
         pick
+    }
+
+    /// Whether this worker starts fresh fibers, or holds back.
+    #[inline]
+    pub(super) fn may_start(&self) -> bool {
+        let load = self.load();
+        load <= self.bar.get() || self.may_start_now(load)
+    }
+
+    #[cold]
+    fn may_start_now(&self, load: u64) -> bool {
+        // So that it does not hold back from itself.
+        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
+        self.bar.set(bar(self.shared.least_loaded().1));
+        let may_start = load <= self.bar.get();
+        if may_start {
+            self.holding.set(None);
+        }
+        may_start
+    }
+
+    /// This worker holds back. Whether it takes a fresh fiber all the same, since nobody else does.
+    #[cold]
+    fn is_impatient(&self) -> bool {
+        let (shared, load) = (&self.shared, self.load());
+        let holding = self.holding.get().filter(|holding| holding.stands(shared));
+        if !shared.has_fresh() {
+            self.holding
+                .set(holding.filter(|holding| holding.is_lasting()));
+            return false;
+        }
+        let mut impatient = false;
+        let holding = match holding {
+            None => Holding::begin(shared, load),
+            Some(mut holding) => {
+                impatient = holding.look(load);
+                holding
+            }
+        };
+        self.holding.set(Some(holding));
+        if !impatient && !self.searching.get() {
+            // Whoever should start it may sleep.
+            shared.wake_searcher();
+        }
+        impatient
+    }
+
+    /// The load that decides whether this worker starts another. At the end of a runtime everybody starts
+    /// everything.
+    #[inline]
+    fn load(&self) -> u64 {
+        let bound = self.remote().bound.load(Ordering::Relaxed);
+        match self.draining.get() {
+            true => 0,
+            false => bound.saturating_sub(self.context.awaiting_ends.get() as u64),
+        }
+    }
+
+    /// Tells the others.
+    #[inline]
+    fn publish_load(&self, bound: u64) {
+        let remote = self.remote();
+        remote.bound.store(bound, Ordering::Relaxed);
+        let load = bound.saturating_sub(self.context.awaiting_ends.get() as u64);
+        remote.load.store(load, Ordering::Relaxed);
     }
 
     /// This worker has work. The last searcher sends another in its place, for work that was
@@ -217,27 +324,58 @@ impl Worker {
     fn stop_searching(&self) {
         self.searching.set(false);
         let shared = &self.shared;
-        if shared.idle.end_search() && (shared.has_stealable() || !shared.injector.is_empty()) {
+        if shared.idle.end_search() && shared.has_fresh() {
             self.shared.wake_searcher();
         }
     }
 
-    /// Nothing to run. True: the sleep has begun, and whoever brings work ends it.
-    fn fall_asleep(&self) -> bool {
+    /// Nothing to run: takes a step of giving memory of stacks back, so that no sleep begins before that
+    /// is done; tokio looks at timers and I/O between steps. False: nothing is left to do.
+    #[inline]
+    fn tidy(&self) -> bool {
+        let mut stacks = self.stacks.borrow_mut();
+        if !stacks.is_untidy() || self.draining.get() {
+            return false;
+        }
+        if self.searching.get() {
+            // Pushers would rely on this worker meanwhile.
+            self.stop_searching();
+        }
+        let worked = stacks.tidy();
+        if worked {
+            // A burst is over: its records go the way of its stacks.
+            self.context.blocks.flush();
+        }
+        worked
+    }
+
+    /// Nothing to run. `Some`: the sleep has begun, and whoever brings work ends it.
+    fn fall_asleep(&self) -> Option<Turn> {
         let (shared, remote) = (&*self.shared, self.remote());
+        self.publish_load(remote.bound.load(Ordering::Relaxed));
         let last_searcher = self.searching.replace(false) && shared.idle.end_search();
-        shared.idle.announce(&remote.sleep);
+        let may_start = self.may_start();
+        let holding = self.holding.get();
+        let holding = holding.filter(|_| !may_start && shared.has_fresh());
+        shared.idle.announce(&remote.sleep, holding.is_some());
         let work = !remote.inbox.is_empty()
-            || !self.queues.is_empty()
-            || !shared.injector.is_empty()
-            // A searcher takes it, or looks again when it gives up. (And may this one search?)
-            || (shared.has_stealable() && !shared.idle.has_searchers())
+            || self.queues.has_own()
+            || (may_start && (!shared.injector.is_empty() || self.queues.has_fresh()))
+            // A searcher takes it, or looks again when it gives up. (And may this one search?) What this
+            // one holds back from, it watches.
+            || (holding.is_none() && shared.has_fresh() && !shared.idle.has_searchers())
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
             add(&remote.stats.sleeps, 1);
             self.slept.set(true);
-            return true;
+            let Some(holding) = holding else {
+                return Some(Turn::Sleep);
+            };
+            add(&remote.stats.watches, 1);
+            // Whoever should start it may sleep.
+            shared.wake_searcher();
+            return Some(Turn::SleepFor(holding.time_left()));
         }
         // If somebody else ended it, they wake the reactor: one turn too many, no harm.
         self.searching
@@ -246,7 +384,7 @@ impl Worker {
             // Whoever pushed that work relied on this searcher, who may now be busy with part of it.
             shared.wake_searcher();
         }
-        false
+        None
     }
 
     #[inline]
@@ -273,18 +411,32 @@ impl Worker {
                 }
             }
             (fiber, AfterSwitch::Finish) => self.finish(fiber),
+            (fiber, AfterSwitch::Retire) => self.give_up(fiber),
         }
     }
 
     /// Marks `fiber` as the running one while `switch` is away on its stack.
     #[inline]
     fn on(&self, fiber: FiberPtr, switch: impl FnOnce() -> AfterSwitch) -> AfterSwitch {
+        // SAFETY: a fiber in a queue is live, and an ended one until `finish` gives up its reference.
+        let header = unsafe { fiber.header() };
+        // Subscribers are called here, on the worker's own stack (S10, S11).
+        header.enter_spans(&self.span);
         self.context.fiber.set(Some(fiber));
-        let after = switch();
-        self.context.fiber.set(None);
-        if self.context.unwinding.concerns() {
-            self.note_unwinding(fiber, after == AfterSwitch::Finish);
+        if self.watched {
+            self.context.probe.turned();
         }
+        let after = switch();
+        if self.watched {
+            self.context.probe.turned();
+        }
+        self.context.fiber.set(None);
+        // Before the fiber can end: a signal handler counts the fiber that it finds here.
+        compiler_fence(Ordering::SeqCst);
+        if self.context.unwinding.concerns() {
+            self.note_unwinding(fiber, after.is_last());
+        }
+        header.leave_spans(&self.span, after);
         after
     }
 
@@ -311,7 +463,10 @@ impl Worker {
     fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
         // SAFETY: a fresh fiber is live.
         let header = unsafe { fiber.header() };
-        let stack = self.stacks.borrow_mut().take(header.stack_size());
+        let stack = {
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.take(header.stack_size(), header.spawned_at())
+        };
         let stack = match stack {
             Ok(stack) => stack,
             Err(error) => {
@@ -324,14 +479,13 @@ impl Worker {
         if self.draining.get() && !header.is_sheltered() {
             // A fresh fiber is in the queue that it came from, and in no other.
             let _ = header.cancel();
+            self.tell_started(fiber);
         }
         header.bind(self.index as u32);
         let mut bound = self.bound.borrow_mut();
         header.bound_at.set(bound.len());
         bound.push(fiber);
-        self.remote()
-            .bound
-            .store(bound.len() as u64, Ordering::Relaxed);
+        self.publish_load(bound.len() as u64);
         drop(bound);
         header.begin();
         // SAFETY: on this worker's stack; bound just now.
@@ -344,7 +498,8 @@ impl Worker {
         let ended = unsafe { FiberRef::adopt(fiber) };
         // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
         if let Some(stack) = unsafe { ended.take_stack() } {
-            self.stacks.borrow_mut().put(ended.stack_size(), stack);
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.put(ended.stack_size(), ended.spawned_at(), stack);
         }
         let mut bound = self.bound.borrow_mut();
         let at = ended.bound_at.get();
@@ -353,12 +508,21 @@ impl Worker {
             // SAFETY: bound fibers are live.
             unsafe { moved.header() }.bound_at.set(at);
         }
-        self.remote()
-            .bound
-            .store(bound.len() as u64, Ordering::Relaxed);
+        self.publish_load(bound.len() as u64);
         drop(bound);
         drop(ended);
         bump(&self.remote().count.ended);
+    }
+
+    /// Ends a fiber that overflowed its stack (S4): whoever joins it is told, and this thread never ends (S7).
+    #[cold]
+    fn give_up(&self, fiber: FiberPtr) {
+        // SAFETY: the fiber's own reference is given up in `finish`.
+        let header = unsafe { fiber.header() };
+        self.retire(header);
+        // SAFETY: on this worker's stack, after `Retire`.
+        unsafe { fiber::retire(fiber) };
+        self.finish(fiber);
     }
 
     /// Whether the caller is on the stack of one of this worker's fibers.
@@ -381,6 +545,12 @@ impl Worker {
     /// A spawn of this worker's.
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.queues.push_fresh(fiber);
+        self.ask_turn();
+    }
+
+    /// A spawn of this worker's that only it may run.
+    pub(super) fn push_local(&self, fiber: FiberPtr) {
+        self.queues.push_local(fiber);
         self.ask_turn();
     }
 

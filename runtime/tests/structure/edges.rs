@@ -9,8 +9,18 @@ use super::source::{Source, has_word};
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
     ("cancel", &["current"]),
-    ("builder", &["driver", "runtime", "sched", "stack_pool"]),
-    ("current", &["driver", "fiber"]),
+    (
+        "builder",
+        &[
+            "driver",
+            "fiber",
+            "overflow",
+            "runtime",
+            "sched",
+            "stack_pool",
+        ],
+    ),
+    ("current", &["driver", "fiber", "overflow", "stall"]),
     ("driver", &[]),
     ("error", &["fiber"]),
     ("fiber", &["current", "error", "shim"]),
@@ -21,14 +31,28 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
+    ("local_key", &["current", "fiber"]),
     ("metrics", &[]),
     ("net", &["block_on", "current", "shim", "time"]),
+    ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
     ("root", &["runtime"]),
     (
         "runtime",
         &[
-            "builder", "current", "driver", "handle", "join", "metrics", "sched", "time",
+            "builder",
+            "current",
+            "driver",
+            "error",
+            "fiber",
+            "handle",
+            "join",
+            "metrics",
+            "overflow",
+            "sched",
+            "stall",
+            "time",
+            "unfinished",
         ],
     ),
     (
@@ -40,8 +64,11 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "error",
             "fiber",
             "metrics",
+            "overflow",
             "shim",
             "stack_pool",
+            "stall",
+            "unfinished",
         ],
     ),
     (
@@ -55,9 +82,12 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         "spawn",
         &["current", "fiber", "handle", "join", "scope", "stack_pool"],
     ),
-    ("stack_pool", &[]),
+    ("stack_pool", &["metrics", "shim"]),
+    ("stall", &["current", "fiber", "shim", "walk"]),
     ("time", &["block_on", "current", "fiber", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
+    ("unfinished", &["fiber"]),
+    ("walk", &[]),
 ];
 
 /// What the table must never come to say, whatever is added to it.
@@ -74,6 +104,8 @@ const NEVER: &[(&str, &[&str])] = &[
         "sched",
         &["net", "handle", "runtime", "scope", "join", "spawn"],
     ),
+    ("overflow", &["sched", "handle", "runtime", "driver"]),
+    ("stall", &["sched", "handle", "runtime", "driver"]),
     ("driver", &["sched", "fiber", "current", "net"]),
     ("current", &["sched", "runtime", "handle"]),
     ("net", &["sched", "driver"]),
@@ -100,8 +132,20 @@ pub(crate) const SEAMS: &[(&str, &[&str])] = &[
     ),
     (
         "switch_asm",
-        &["fiber/", "stack_pool.rs", "overflow.rs", "task/"],
+        &[
+            "fiber/",
+            "stack_pool/",
+            "overflow/",
+            "task/",
+            // Its signal handler asks where the stack that it interrupted ends; the walk of the copy ends there.
+            "stall/",
+        ],
     ),
+    // Walks of stacks, and the names of what was met there.
+    ("framehop", &["walk.rs"]),
+    ("backtrace", &["stall/"]),
+    // Signals, and what is loaded; else rustix.
+    ("libc", &["overflow/", "stall/", "walk.rs", "runtime.rs"]),
     // Behind `shim.rs`, and in the models.
     ("loom", &["shim.rs"]),
     ("crossbeam_deque", &["shim.rs"]),
@@ -121,8 +165,8 @@ fn named(source: &Source) -> Vec<(usize, String)> {
         }
         for (at, _) in code.match_indices("crate::") {
             let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
-                continue; // `other_crate::`
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+                continue; // `other_crate::`, or a macro's `$crate::`, which its user's crate names
             }
             let rest = &code[at + "crate::".len()..];
             let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_'));

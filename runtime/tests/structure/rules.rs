@@ -11,6 +11,11 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
         "ids are unique in the process, as std's thread ids",
     ),
     (
+        "local_key.rs",
+        "__SISAL_OF_THE_THREAD",
+        "the expansion of `fiber_local!`, in its user's crate",
+    ),
+    (
         "park/waker.rs",
         "POLL_AGAIN",
         "a table of functions, never written",
@@ -24,6 +29,41 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
         "park/waker.rs",
         "EXPIRE",
         "a table of functions, never written",
+    ),
+    (
+        "overflow/handler.rs",
+        "INSTALLED",
+        "a process has one handler for a signal",
+    ),
+    (
+        "overflow/kill.rs",
+        "KEEP_START",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "KEEP_STOP",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "LEND_START",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "overflow/kill.rs",
+        "LEND_STOP",
+        "a name of the linker's, whose address is what counts",
+    ),
+    (
+        "stall/signal.rs",
+        "PREVIOUS",
+        "what a signal did before the process had our handler",
+    ),
+    (
+        "stall/signal.rs",
+        "INSTALLED",
+        "a process has one handler for a signal",
     ),
     (
         "runtime.rs",
@@ -45,6 +85,10 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
     (
         "driver/reactor.rs",
         "a panic of a turn is carried out of tokio's `block_on`",
+    ),
+    (
+        "stall/watchdog.rs",
+        "a subscriber's panic does not end the watch",
     ),
     (
         "unblock.rs",

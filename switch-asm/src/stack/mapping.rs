@@ -100,6 +100,34 @@ fn retry_stuck() {
     ANY_STUCK.store(!stuck.is_empty(), Ordering::Relaxed);
 }
 
+/// Pages that one question to the kernel is about.
+const WINDOW: usize = 128;
+
+/// How many of the highest pages of `start..end`, 128 at the most, are in memory.
+///
+/// # Errors
+///
+/// If the kernel cannot tell.
+pub(super) fn resident_below(start: usize, end: usize) -> io::Result<usize> {
+    let start = start.max(end.saturating_sub(WINDOW * PAGE_SIZE));
+    if start >= end {
+        return Ok(0);
+    }
+    let mut pages = [0_u8; WINDOW];
+    ask(start, end - start, &mut pages)?;
+    Ok(pages.iter().filter(|&page| page & 1 == 1).count())
+}
+
+/// [`sys::resident`] with a text for its error.
+fn ask(start: usize, len: usize, pages: &mut [u8]) -> io::Result<()> {
+    sys::resident(start, len, pages).map_err(|error| {
+        io::Error::new(
+            error.kind(),
+            std::format!("cannot ask which pages of a stack are in memory: {error}"),
+        )
+    })
+}
+
 /// How many bytes of `start..end`, counted from the end down to the lowest page
 /// that is in memory.
 ///
@@ -110,18 +138,12 @@ fn retry_stuck() {
 ///
 /// If the kernel cannot tell.
 pub(super) fn high_water(start: usize, end: usize) -> io::Result<usize> {
-    const WINDOW: usize = 128;
     let top = end.next_multiple_of(PAGE_SIZE);
     let mut window = start;
     while window < top {
         let len = (top - window).min(WINDOW * PAGE_SIZE);
         let mut pages = [0_u8; WINDOW];
-        sys::resident(window, len, &mut pages).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                std::format!("cannot ask which pages of a stack are in memory: {error}"),
-            )
-        })?;
+        ask(window, len, &mut pages)?;
         let touched = pages[..len / PAGE_SIZE]
             .iter()
             .position(|page| page & 1 == 1);

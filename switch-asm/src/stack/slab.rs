@@ -6,13 +6,16 @@
 //! is used little costs little.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
 use super::grid::{Grid, Verdict};
 use super::guard::Guards;
-use super::mapping::{Mapping, PAGE_SIZE, high_water, invalid, too_much, whole_pages};
+use super::mapping::{
+    Mapping, PAGE_SIZE, high_water, invalid, resident_below, too_much, whole_pages,
+};
 use super::valgrind::ValgrindStackRegistration;
 use super::{MIN_STACK_SIZE, Stack, StackPointer, registry, sys};
 
@@ -60,9 +63,11 @@ struct Shared {
 ///    one [`SlabStack`] has it.
 /// 2. Every stack below `untouched` has its guard.
 /// 3. `returned` has room for all stacks, so giving one back cannot fail.
+/// 4. The first `clean` of `returned` hold no memory.
 #[derive(Debug)]
 struct Free {
     returned: Vec<u32>,
+    clean: usize,
     untouched: usize,
     /// Of the stacks below `untouched`. Empty where there is no Valgrind.
     valgrind: Vec<ValgrindStackRegistration>,
@@ -132,6 +137,7 @@ impl Slab {
             grid,
             free: Mutex::new(Free {
                 returned,
+                clean: 0,
                 untouched: 0,
                 valgrind: Vec::new(),
             }),
@@ -154,10 +160,20 @@ impl Slab {
     /// this, and the stack stays in the slab. The text names the limit that was
     /// met.
     pub fn take(&self) -> io::Result<Option<SlabStack>> {
+        Ok(self.take_any()?.map(|(stack, _)| stack))
+    }
+
+    /// [`take`](Slab::take), and whether the stack holds no memory yet.
+    pub(super) fn take_any(&self) -> io::Result<Option<(SlabStack, bool)>> {
         let shared = &self.shared;
         let grid = &shared.grid;
         let mut free = shared.free();
+        let mut cold = false;
         let index = if let Some(index) = free.returned.pop() {
+            if free.clean > free.returned.len() {
+                free.clean = free.returned.len();
+                cold = true;
+            }
             index as usize
         } else if free.untouched < grid.count {
             let index = free.untouched;
@@ -172,17 +188,47 @@ impl Slab {
                 free.valgrind.push(valgrind);
             }
             free.untouched += 1;
+            cold = true;
             index
         } else {
             return Ok(None);
         };
         shared.taken.store(free.taken(), Ordering::Relaxed);
         drop(free);
-        Ok(Some(SlabStack {
+        let stack = SlabStack {
             shared: Arc::clone(shared),
             base: grid.base(index),
             index: index as u32,
-        }))
+            note: 0,
+        };
+        Ok(Some((stack, cold)))
+    }
+
+    /// Gives back all memory of stacks that nobody has and that hold some: of
+    /// `most` at the most, the coldest first. Returns how many.
+    ///
+    /// Memory that the kernel does not take back (it is locked) counts as given
+    /// back: it would not take it the next time either.
+    pub(super) fn clean(&self, most: usize) -> usize {
+        for done in 0..most {
+            // As in `trim`: locked for one stack at a time.
+            let mut free = self.shared.free();
+            let Some(&index) = free.returned.get(free.clean) else {
+                return done;
+            };
+            // SAFETY: nothing is on a stack that nobody has.
+            let _locked = unsafe { self.shared.discard_below(index as usize, 0) };
+            free.clean += 1;
+        }
+        most
+    }
+
+    /// How many stacks were used before and are nobody's now, and how many of
+    /// them hold memory.
+    pub(super) fn spare(&self) -> (usize, usize) {
+        let free = self.shared.free();
+        let spare = free.returned.len();
+        (spare, spare - free.clean)
     }
 
     /// Gives memory of the stacks that nobody has back to the kernel: all of it
@@ -250,6 +296,19 @@ impl Slab {
 }
 
 impl Shared {
+    /// The whole pages of a stack deeper than `keep` bytes; none if the end is
+    /// not above the start.
+    fn below(&self, index: usize, keep: usize) -> Range<usize> {
+        let (lowest, base) = (self.grid.lowest(index), self.grid.base(index).get());
+        // Nothing is above the base but its cache colour.
+        let top = if keep == 0 {
+            lowest + self.grid.stack_size
+        } else {
+            base
+        };
+        lowest..top.saturating_sub(keep) & !(PAGE_SIZE - 1)
+    }
+
     fn free(&self) -> MutexGuard<'_, Free> {
         // Nothing under the lock panics half-way.
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
@@ -259,8 +318,7 @@ impl Shared {
     ///
     /// Nothing on the stack deeper than `keep` bytes is in use.
     unsafe fn discard_below(&self, index: usize, keep: usize) -> io::Result<()> {
-        let start = self.grid.lowest(index);
-        let end = self.grid.base(index).get().saturating_sub(keep) & !(PAGE_SIZE - 1);
+        let Range { start, end } = self.below(index, keep);
         if end <= start {
             return Ok(());
         }
@@ -291,9 +349,44 @@ pub struct SlabStack {
     shared: Arc<Shared>,
     base: StackPointer,
     index: u32,
+    note: u32,
 }
 
 impl SlabStack {
+    /// A number for whoever has the stack: what [`set_note`](SlabStack::set_note)
+    /// said, zero at first. It fills a gap, so it makes the value no larger.
+    #[inline]
+    pub fn note(&self) -> u32 {
+        self.note
+    }
+
+    /// See [`note`](SlabStack::note).
+    #[inline]
+    pub fn set_note(&mut self, note: u32) {
+        self.note = note;
+    }
+
+    /// [`discard_below`](SlabStack::discard_below), if there is something to give
+    /// back: how many pages, of the 128 that come first below `keep` bytes. One
+    /// system call if that is none.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot tell; and as there.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub unsafe fn trim(&self, keep: usize) -> io::Result<usize> {
+        let range = self.shared.below(self.index as usize, keep);
+        let pages = resident_below(range.start, range.end)?;
+        if pages > 0 {
+            // SAFETY: this function's contract.
+            unsafe { self.discard_below(keep)? };
+        }
+        Ok(pages)
+    }
+
     /// Gives the memory deeper than `keep` bytes below the base back to the
     /// kernel, in whole pages. The stack keeps its address range and its guard;
     /// the memory reads as zero and is committed again when it is touched.

@@ -6,11 +6,14 @@
 //! address space, which costs nothing until it is touched.
 //!
 //! *Growth.* Each further slab of a class has twice as many stacks as the one
-//! before. The oldest slab with a free stack is taken from first, so that the
-//! newer ones, which are larger, drain and can be released.
+//! before, up to `LARGEST`. The oldest slab with a free stack is taken from
+//! first, so that the newer ones, which are larger, drain and can be released.
+//! (About the oldest: where there are many slabs, the search begins at the oldest
+//! every 64th time and goes on from where it ended otherwise.)
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
@@ -19,8 +22,14 @@ use super::{Slab, SlabStack};
 
 /// Stacks in the first slab of a class.
 const FIRST: usize = 64;
-/// Stacks in the largest slab. A slab is released as a whole.
-const LARGEST: usize = 65_536;
+/// Stacks in the largest slab. A slab is released as a whole: one stack in use
+/// holds the page tables of all, and one `munmap` has to end soon.
+const LARGEST: usize = 2048;
+
+/// So few slabs are searched from the oldest on each time.
+const FEW: usize = 8;
+/// Else each of so many searches begins at the oldest.
+const SEARCHES: usize = 64;
 
 /// Guarded stacks of any size, in slabs of size classes.
 ///
@@ -48,8 +57,36 @@ pub struct Slabs {
 #[derive(Debug)]
 struct Shared {
     guard_size: usize,
-    /// By stack size, oldest first.
-    classes: Mutex<BTreeMap<usize, Vec<Slab>>>,
+    /// By stack size.
+    classes: Mutex<BTreeMap<usize, Class>>,
+    /// Stacks that were given out without memory.
+    cold: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Class {
+    /// Oldest first.
+    slabs: Vec<Slab>,
+    /// Where the last search ended.
+    at: usize,
+    searches: usize,
+}
+
+impl Class {
+    /// The slabs in the order to search them.
+    fn search(&mut self) -> impl Iterator<Item = (usize, &Slab)> {
+        self.searches = self.searches.wrapping_add(1);
+        if self.slabs.len() <= FEW || self.searches.is_multiple_of(SEARCHES) {
+            self.at = 0;
+        }
+        let (before, after) = self.slabs.split_at(self.at.min(self.slabs.len()));
+        let at = before.len();
+        let after = after
+            .iter()
+            .enumerate()
+            .map(move |(n, slab)| (at + n, slab));
+        after.chain(before.iter().enumerate())
+    }
 }
 
 impl Slabs {
@@ -60,6 +97,7 @@ impl Slabs {
             shared: Arc::new(Shared {
                 guard_size: guard_size.max(1),
                 classes: Mutex::new(BTreeMap::new()),
+                cold: AtomicUsize::new(0),
             }),
         }
     }
@@ -88,20 +126,31 @@ impl Slabs {
     pub fn take(&self, stack_size: usize) -> io::Result<SlabStack> {
         let size = Slabs::size_class(stack_size)?;
         let mut classes = self.shared.classes();
-        let slabs = classes.entry(size).or_default();
-        let mut failure = None;
-        for slab in slabs.iter().filter(|slab| slab.taken() < slab.capacity()) {
-            match slab.take() {
-                Ok(Some(stack)) => return Ok(stack),
+        let class = classes.entry(size).or_default();
+        let (mut found, mut failure) = (None, None);
+        for (at, slab) in class.search() {
+            if slab.taken() == slab.capacity() {
+                continue;
+            }
+            match slab.take_any() {
+                Ok(Some(stack)) => {
+                    found = Some((at, stack));
+                    break;
+                }
                 Ok(None) => {}
                 // Another one may have a stack whose guard is in place.
                 Err(error) => failure = Some(error),
             }
         }
+        if let Some((at, stack)) = found {
+            class.at = at;
+            return Ok(self.shared.count(stack));
+        }
         if let Some(error) = failure {
             return Err(error);
         }
-        let mut count = slabs
+        let mut count = class
+            .slabs
             .last()
             .map_or(FIRST, |slab| (slab.capacity() * 2).min(LARGEST));
         let slab = loop {
@@ -112,20 +161,84 @@ impl Slabs {
             }
         };
         // Not kept if it has no stack to give.
-        let stack = slab.take()?.expect("a new slab has its stacks");
-        slabs.push(slab);
-        Ok(stack)
+        let stack = slab.take_any()?.expect("a new slab has its stacks");
+        class.at = class.slabs.len();
+        class.slabs.push(slab);
+        Ok(self.shared.count(stack))
+    }
+
+    /// Takes one step towards holding no more than about `keep` stacks that are
+    /// nobody's and hold memory. Returns whether it did something: call it
+    /// again, until it does not.
+    ///
+    /// A step unmaps one idle slab, or gives back the memory of `limit` stacks.
+    /// So it takes less than a millisecond, as a rule. If the stacks are `deep`,
+    /// each may hold much memory: then an idle slab is emptied by steps before it
+    /// is unmapped.
+    pub fn tidy(&self, keep: usize, limit: usize, deep: bool) -> bool {
+        let mut classes = self.shared.classes();
+        let all = || classes.values().flat_map(|class| &class.slabs);
+        let (spare, holding) = all()
+            .map(Slab::spare)
+            .fold((0, 0), |sum, (spare, holding)| {
+                (sum.0 + spare, sum.1 + holding)
+            });
+        if spare <= keep {
+            return false;
+        }
+        for class in classes.values_mut() {
+            // The newest first: the oldest are taken from.
+            let idle = class.slabs.iter().rposition(|slab| {
+                let (own, _) = slab.spare();
+                // Nobody can take from it meanwhile.
+                spare - own >= keep && slab.is_idle()
+            });
+            if let Some(idle) = idle {
+                if deep && class.slabs[idle].spare().1 > limit {
+                    let slab = class.slabs[idle].clone();
+                    drop(classes);
+                    slab.clean(limit);
+                    return true;
+                }
+                let slab = class.slabs.remove(idle);
+                classes.retain(|_, class| !class.slabs.is_empty());
+                // Unmapped without the lock.
+                drop(classes);
+                drop(slab);
+                return true;
+            }
+        }
+        let surplus = holding.saturating_sub(keep);
+        let slabs: Vec<Slab> = classes
+            .values()
+            .flat_map(|class| class.slabs.iter().rev().cloned())
+            .collect();
+        drop(classes);
+        let mut left = surplus.min(limit);
+        for slab in &slabs {
+            left -= slab.clean(left);
+            if left == 0 {
+                break;
+            }
+        }
+        left < surplus.min(limit)
+    }
+
+    /// How many stacks were given out, since the beginning, that held no memory:
+    /// never used, or tidied away.
+    pub fn cold_takes(&self) -> usize {
+        self.shared.cold.load(Ordering::Relaxed)
     }
 
     /// Unmaps the slabs that nobody has a stack of. Returns how many.
     pub fn release_idle(&self) -> usize {
         let mut idle = Vec::new();
         let mut classes = self.shared.classes();
-        for slabs in classes.values_mut() {
+        for class in classes.values_mut() {
             // Nobody can take from them meanwhile.
-            idle.extend(slabs.extract_if(.., |slab| slab.is_idle()));
+            idle.extend(class.slabs.extract_if(.., |slab| slab.is_idle()));
         }
-        classes.retain(|_, slabs| !slabs.is_empty());
+        classes.retain(|_, class| !class.slabs.is_empty());
         // Unmapped without the lock.
         drop(classes);
         idle.len()
@@ -137,24 +250,41 @@ impl Slabs {
     ///
     /// As there.
     pub fn trim(&self, keep: usize) -> io::Result<usize> {
-        let slabs: Vec<Slab> = self.shared.classes().values().flatten().cloned().collect();
+        let slabs: Vec<Slab> = {
+            let classes = self.shared.classes();
+            classes
+                .values()
+                .flat_map(|class| &class.slabs)
+                .cloned()
+                .collect()
+        };
         slabs.iter().map(|slab| slab.trim(keep)).sum()
     }
 
     /// How many slabs there are.
     pub fn slab_count(&self) -> usize {
-        self.shared.classes().values().map(Vec::len).sum()
+        let classes = self.shared.classes();
+        classes.values().map(|class| class.slabs.len()).sum()
     }
 
     /// How many stacks are taken.
     pub fn taken(&self) -> usize {
         let classes = self.shared.classes();
-        classes.values().flatten().map(Slab::taken).sum()
+        let slabs = classes.values().flat_map(|class| &class.slabs);
+        slabs.map(Slab::taken).sum()
     }
 }
 
 impl Shared {
-    fn classes(&self) -> MutexGuard<'_, BTreeMap<usize, Vec<Slab>>> {
+    /// Counts a stack that is given out.
+    fn count(&self, (stack, cold): (SlabStack, bool)) -> SlabStack {
+        if cold {
+            self.cold.fetch_add(1, Ordering::Relaxed);
+        }
+        stack
+    }
+
+    fn classes(&self) -> MutexGuard<'_, BTreeMap<usize, Class>> {
         // Nothing under the lock panics half-way.
         self.classes.lock().unwrap_or_else(PoisonError::into_inner)
     }

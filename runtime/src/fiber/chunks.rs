@@ -1,0 +1,341 @@
+//! Memory for records, in chunks that go back to the system when their last record is gone.
+//!
+//! Not the allocator's work, because it gives memory back from the end of its heap only: after a million
+//! fibers one small allocation that outlives them, of anybody's, kept all of their records, 270 MB.
+//!
+//! A chunk is aligned to its size, so a block's address tells its chunk, and the chunk's header its pool. So a
+//! block can be given back anywhere, and after its runtime's end: a pool lives as long as its last chunk.
+
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+/// Bytes of a block.
+pub(super) const BLOCK: usize = 256;
+/// Bytes of a chunk, and its alignment.
+const CHUNK: usize = 256 * 1024;
+/// The first block of a chunk is its links.
+const BLOCKS: usize = CHUNK / BLOCK - 1;
+const _: () = assert!(size_of::<Chunk>() <= BLOCK);
+
+/// Empty chunks that a pool keeps for the next burst: 4 MiB.
+const SPARE: usize = 16;
+
+/// A runtime's chunks: the handle that keeps spare ones.
+#[derive(Default)]
+pub(crate) struct Records(Arc<Pool>);
+
+#[derive(Default)]
+struct Pool(Mutex<State>);
+
+/// 1. A chunk is in `partial`, at its `at`, or in `spare`, or all of its blocks are somebody's.
+/// 2. Every chunk that is not unmapped is in the first two lists or has blocks that are somebody's.
+#[derive(Default)]
+struct State {
+    /// Some of their blocks are somebody's, some are not.
+    partial: Vec<NonNull<Chunk>>,
+    /// None of their blocks is anybody's.
+    spare: Vec<NonNull<Chunk>>,
+    /// The `Records` is gone: no spare chunks.
+    closed: bool,
+}
+
+// SAFETY: chunks are memory that any thread may use; `links` and free blocks are used under the lock only.
+unsafe impl Send for State {}
+
+/// The header of a chunk. Never borrowed as a whole: `pool` is read without the lock.
+struct Chunk {
+    pool: Arc<Pool>,
+    links: Links,
+}
+
+/// Used under the pool's lock only.
+struct Links {
+    /// Blocks that came back, linked through their first word.
+    free: Option<NonNull<Free>>,
+    /// Blocks from here on were never given out, and their memory not touched.
+    untouched: usize,
+    /// Blocks that are somebody's.
+    used: usize,
+    /// Its place in `State::partial`.
+    at: usize,
+}
+
+struct Free {
+    next: Option<NonNull<Free>>,
+}
+
+impl Records {
+    /// A block.
+    ///
+    /// # Errors
+    /// There is no memory for another chunk.
+    pub(super) fn take_one(&self) -> io::Result<NonNull<u8>> {
+        self.0.0.lock().take(&self.0)
+    }
+
+    /// Adds up to `most` blocks to `blocks`, at least one.
+    ///
+    /// # Errors
+    /// There is no memory for another chunk.
+    pub(super) fn take(&self, blocks: &mut Vec<NonNull<u8>>, most: usize) -> io::Result<()> {
+        let mut state = self.0.0.lock();
+        blocks.push(state.take(&self.0)?);
+        // If there is no memory for all, some will do.
+        let more = (1..most).map_while(|_| state.take(&self.0).ok());
+        blocks.extend(more);
+        Ok(())
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        let mut state = self.0.0.lock();
+        state.closed = true;
+        for chunk in std::mem::take(&mut state.spare) {
+            // SAFETY: a spare chunk is nobody's.
+            unsafe { unmap(chunk) };
+        }
+    }
+}
+
+/// Gives blocks back.
+///
+/// # Safety
+/// Each came from [`Records::take`], is given back once, and is not used again.
+pub(super) unsafe fn give(blocks: impl IntoIterator<Item = NonNull<u8>>) {
+    let mut blocks = blocks.into_iter();
+    let mut next = blocks.next();
+    while let Some(first) = next {
+        // SAFETY: the chunk is mapped as long as one of its blocks is somebody's, and its pool does not change.
+        let pool = unsafe { Arc::clone(&(*Chunk::of(first).as_ptr()).pool) };
+        let mut state = pool.0.lock();
+        while let Some(block) = next {
+            let chunk = Chunk::of(block);
+            // SAFETY: as above.
+            if !Arc::ptr_eq(&pool, unsafe { &(*chunk.as_ptr()).pool }) {
+                break;
+            }
+            // SAFETY: by contract; the lock is held.
+            unsafe { state.give(chunk, block) };
+            next = blocks.next();
+        }
+        // The lock is released first; then the pool may end.
+    }
+}
+
+impl State {
+    fn take(&mut self, pool: &Arc<Pool>) -> io::Result<NonNull<u8>> {
+        let chunk = match self.partial.last() {
+            Some(&chunk) => chunk,
+            None => self.add(pool)?,
+        };
+        // SAFETY: a chunk in the list is mapped and has a block that is nobody's; the lock is held by whoever
+        // has `self`.
+        let block = unsafe { Chunk::take(chunk) };
+        // SAFETY: as above.
+        if unsafe { (*chunk.as_ptr()).links.used } == BLOCKS {
+            self.partial.pop();
+        }
+        Ok(block)
+    }
+
+    /// Adds a chunk to `partial`: a spare or a new one.
+    #[cold]
+    fn add(&mut self, pool: &Arc<Pool>) -> io::Result<NonNull<Chunk>> {
+        let chunk = match self.spare.pop() {
+            Some(chunk) => chunk,
+            None => map(pool)?,
+        };
+        self.insert(chunk);
+        Ok(chunk)
+    }
+
+    fn insert(&mut self, chunk: NonNull<Chunk>) {
+        // SAFETY: the caller's chunk is mapped; the lock is held by whoever has `self`.
+        unsafe { (*chunk.as_ptr()).links.at = self.partial.len() };
+        self.partial.push(chunk);
+    }
+
+    /// # Safety
+    /// `block` is somebody's, who gives it back, and in `chunk`, whose pool this is.
+    unsafe fn give(&mut self, chunk: NonNull<Chunk>, block: NonNull<u8>) {
+        // SAFETY: by contract; the lock is held by whoever has `self`.
+        let links = unsafe { &mut (*chunk.as_ptr()).links };
+        let free = block.cast::<Free>();
+        // SAFETY: the block is nobody's from here on.
+        unsafe { free.write(Free { next: links.free }) };
+        links.free = Some(free);
+        links.used -= 1;
+        if links.used == BLOCKS - 1 {
+            self.insert(chunk);
+        }
+        if links.used > 0 {
+            return;
+        }
+        self.partial.swap_remove(links.at);
+        if let Some(moved) = self.partial.get(links.at) {
+            // SAFETY: chunks in the list are mapped, and this is not `chunk`.
+            unsafe { (*moved.as_ptr()).links.at = links.at };
+        }
+        if self.closed || self.spare.len() == SPARE {
+            // SAFETY: none of its blocks is anybody's, and no list has it any more.
+            unsafe { unmap(chunk) };
+        } else {
+            self.spare.push(chunk);
+        }
+    }
+}
+
+impl Chunk {
+    fn of(block: NonNull<u8>) -> NonNull<Chunk> {
+        let chunk = block.as_ptr().map_addr(|address| address & !(CHUNK - 1));
+        // SAFETY: a chunk is not at address zero, and a block is never the first of its chunk.
+        unsafe { NonNull::new_unchecked(chunk.cast()) }
+    }
+
+    /// # Safety
+    /// The chunk is mapped, has a block that is nobody's, and its pool's lock is held.
+    unsafe fn take(chunk: NonNull<Chunk>) -> NonNull<u8> {
+        // SAFETY: by contract.
+        let links = unsafe { &mut (*chunk.as_ptr()).links };
+        links.used += 1;
+        match links.free {
+            Some(free) => {
+                // SAFETY: a block in the list holds a link.
+                links.free = unsafe { free.read() }.next;
+                free.cast()
+            }
+            None => {
+                let offset = links.untouched * BLOCK;
+                links.untouched += 1;
+                // SAFETY: the list is empty and a block is there, so this one is within the chunk.
+                unsafe { chunk.cast::<u8>().add(offset) }
+            }
+        }
+    }
+}
+
+/// Maps a chunk of which no block is anybody's.
+fn map(pool: &Arc<Pool>) -> io::Result<NonNull<Chunk>> {
+    let len = 2 * CHUNK;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: new memory, where the kernel likes it.
+    let start = unsafe { mmap_anonymous(ptr::null_mut(), len, access, MapFlags::PRIVATE)? };
+    let before = start.addr().wrapping_neg() % CHUNK;
+    let chunk = start.wrapping_byte_add(before);
+    for (start, len) in [
+        (start, before),
+        (chunk.wrapping_byte_add(CHUNK), CHUNK - before),
+    ] {
+        if len > 0 {
+            // SAFETY: part of what was just mapped, on one side of the chunk. If the kernel refuses, for want
+            // of mappings, that part stays: it is not touched, so it costs addresses only.
+            let _refused = unsafe { munmap(start, len) };
+        }
+    }
+    let Some(chunk) = NonNull::new(chunk.cast::<Chunk>()) else {
+        unreachable!("nothing is mapped at address zero");
+    };
+    // SAFETY: mapped, aligned, and large enough.
+    unsafe {
+        chunk.write(Chunk {
+            pool: Arc::clone(pool),
+            links: Links {
+                free: None,
+                untouched: 1,
+                used: 0,
+                at: 0,
+            },
+        });
+    }
+    Ok(chunk)
+}
+
+/// # Safety
+/// The chunk is mapped, none of its blocks is anybody's, no list has it, and the caller's pool is its pool or
+/// one that it keeps.
+unsafe fn unmap(chunk: NonNull<Chunk>) {
+    // SAFETY: the header is not used after this.
+    drop(unsafe { ptr::read(&raw const (*chunk.as_ptr()).pool) });
+    // SAFETY: nobody uses it. If the kernel refuses, for want of mappings, it stays; nothing better can be done.
+    let _refused = unsafe { munmap(chunk.as_ptr().cast(), CHUNK) };
+}
+
+#[cfg(all(test, not(sisal_loom), not(miri)))]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn take(records: &Records, most: usize) -> Vec<NonNull<u8>> {
+        let mut blocks = Vec::new();
+        records.take(&mut blocks, most).unwrap();
+        blocks
+    }
+
+    fn chunks(records: &Records) -> (usize, usize) {
+        let state = records.0.0.lock();
+        (state.partial.len(), state.spare.len())
+    }
+
+    #[test]
+    fn blocks_are_apart_and_hold_what_is_written() {
+        let records = Records::default();
+        let blocks = take(&records, 3 * BLOCKS);
+        assert_eq!(blocks.len(), 3 * BLOCKS);
+        for (n, block) in (0_u64..).zip(&blocks) {
+            // SAFETY: a block of ours, of 256 bytes.
+            unsafe { block.cast::<[u64; BLOCK / 8]>().write([n; BLOCK / 8]) };
+        }
+        for (n, block) in (0_u64..).zip(&blocks) {
+            // SAFETY: as above.
+            let read = unsafe { block.cast::<[u64; BLOCK / 8]>().read() };
+            assert_eq!(read, [n; BLOCK / 8]);
+        }
+        assert_eq!(blocks.iter().collect::<HashSet<_>>().len(), 3 * BLOCKS);
+        // SAFETY: not used again.
+        unsafe { give(blocks) };
+        assert_eq!(chunks(&records), (0, 3));
+    }
+
+    #[test]
+    fn in_any_order_all_chunks_come_back() {
+        let records = Records::default();
+        let mut blocks = take(&records, (SPARE + 9) * BLOCKS);
+        for seed in 1_u64.. {
+            // Every other one of an order that is not theirs.
+            let len = blocks.len() as u64;
+            blocks.sort_by_key(|block| block.addr().get() as u64 * (2 * seed + 1) % 1_000_003);
+            // SAFETY: not used again.
+            unsafe { give(blocks.drain(len as usize / 2..)) };
+            if blocks.is_empty() {
+                break;
+            }
+            let (partial, spare) = chunks(&records);
+            assert!(partial * BLOCKS >= blocks.len() && spare <= SPARE);
+            if seed < 4 {
+                blocks.extend(take(&records, 1000));
+            }
+        }
+        assert_eq!(chunks(&records), (0, SPARE));
+    }
+
+    #[test]
+    fn blocks_outlive_their_runtime() {
+        let (a, b) = (Records::default(), Records::default());
+        let pool = Arc::downgrade(&a.0);
+        let mut mixed = take(&a, 5);
+        mixed.extend(take(&b, 5));
+        mixed.swap(1, 7);
+        drop(a);
+        assert!(pool.upgrade().is_some());
+        // SAFETY: not used again.
+        unsafe { give(mixed) };
+        assert!(pool.upgrade().is_none(), "the last chunk keeps it");
+        assert_eq!(chunks(&b), (0, 1));
+    }
+}

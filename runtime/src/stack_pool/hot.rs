@@ -1,0 +1,91 @@
+//! The stacks of one size that a worker keeps for itself: last in, first out, because the top page of the
+//! last one used is in the cache.
+
+use switch_asm::stack::SlabStack;
+
+/// What a stack keeps of its depth when it is trimmed. Stacks that did not go deeper are left alone.
+pub(super) const KEEP: usize = 32 * 1024;
+
+/// What one look at a stack costs, as against a page that it gives back: that one is likely to be faulted
+/// in again.
+const LOOK: u32 = 1;
+const PAGE: u32 = 2;
+
+pub(super) struct Hot {
+    /// Usable bytes of each stack.
+    pub(super) size: usize,
+    /// How many there may be.
+    room: usize,
+    stacks: Vec<SlabStack>,
+    /// The first so many have not been used since they were looked at.
+    examined: usize,
+}
+
+/// What [`Hot::examine`] did.
+pub(super) struct Examined {
+    /// In the units of [`LOOK`].
+    pub(super) cost: u32,
+    /// A stack had been used deeper than [`KEEP`].
+    pub(super) deep: bool,
+}
+
+impl Hot {
+    pub(super) fn new(size: usize, room: usize) -> Hot {
+        let stacks = Vec::with_capacity(room);
+        Hot {
+            size,
+            room,
+            stacks,
+            examined: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<SlabStack> {
+        let stack = self.stacks.pop()?;
+        self.examined = self.examined.min(self.stacks.len());
+        Some(stack)
+    }
+
+    /// `Err`: there are enough.
+    #[inline]
+    pub(super) fn push(&mut self, stack: SlabStack) -> Result<(), SlabStack> {
+        if self.stacks.len() >= self.room {
+            return Err(stack);
+        }
+        self.stacks.push(stack);
+        Ok(())
+    }
+
+    /// Bytes that the stacks which were used since the last look may hold at the most.
+    #[inline]
+    pub(super) fn unexamined_bytes(&self) -> usize {
+        (self.stacks.len() - self.examined) * self.size
+    }
+
+    /// Looks at stacks that were used since the last look, coldest first, and trims the deep ones. Stops
+    /// when that has cost `most`.
+    pub(super) fn examine(&mut self, most: u32) -> Examined {
+        let mut done = Examined {
+            cost: 0,
+            deep: false,
+        };
+        while let Some(stack) = self.stacks.get(self.examined)
+            && done.cost < most
+        {
+            // SAFETY: a stack in the cache is empty (S4).
+            // Locked memory is not given back, whoever asks: nothing to be done about an error.
+            let pages = unsafe { stack.trim(KEEP) }.unwrap_or(0);
+            done.deep |= pages > 0;
+            done.cost += LOOK + PAGE * pages as u32;
+            self.examined += 1;
+        }
+        done
+    }
+
+    /// Gives all stacks back to their slabs.
+    pub(super) fn flush(&mut self) {
+        self.stacks.clear();
+        self.examined = 0;
+    }
+}

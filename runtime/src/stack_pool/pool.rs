@@ -1,0 +1,226 @@
+//! A worker's own stacks.
+
+use std::io;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use switch_asm::stack::SlabStack;
+
+use super::hot::Hot;
+use super::source::StackSource;
+use super::usage::{self, Usage};
+
+/// Stacks of the default size that a worker keeps for itself.
+const HOT: usize = 256;
+/// The same for each other size, and for how many sizes.
+const HOT_OTHER: usize = 32;
+const OTHERS: usize = 8;
+
+/// A worker looks at its stacks when those that were used since the last look may hold so many bytes. So
+/// one that sleeps after every few fibers, and uses the same few stacks, does not look.
+const LOOK_AT: usize = 8 << 20;
+
+/// One stack in so many that do not fit into the caches is looked at.
+const PROBE: usize = 64;
+
+/// What a step may cost, in units of about half a microsecond: see [`Allowance`].
+const STEP: u32 = 256;
+
+pub(crate) struct StackPool {
+    source: Arc<StackSource>,
+    hot: Hot,
+    others: Vec<Hot>,
+    usage: Usage,
+    /// Stacks of this worker's given to slabs since those were tidy.
+    returned: usize,
+    /// Deep stacks were found since then.
+    deep: bool,
+    /// A look at the caches is under way.
+    examining: bool,
+    allowance: Allowance,
+}
+
+impl StackPool {
+    pub(crate) fn new(source: Arc<StackSource>) -> StackPool {
+        StackPool {
+            hot: Hot::new(source.default_size, HOT),
+            others: Vec::new(),
+            usage: Usage::new(Arc::clone(&source.places)),
+            source,
+            returned: 0,
+            deep: false,
+            examining: false,
+            allowance: Allowance::new(),
+        }
+    }
+
+    /// A stack of `size` bytes, as `check_size` rounds them, or of the runtime's default size, for a fiber
+    /// that was spawned at `place`.
+    ///
+    /// # Errors
+    /// There is no room for another stack; the error names the limit.
+    #[inline]
+    pub(crate) fn take(
+        &mut self,
+        size: Option<usize>,
+        place: &'static Location<'static>,
+    ) -> io::Result<SlabStack> {
+        let mut stack = match size {
+            None => match self.hot.pop() {
+                Some(stack) => stack,
+                None => self.source.take(self.source.default_size)?,
+            },
+            Some(size) => self.take_sized(size)?,
+        };
+        if self.usage.begins(place) {
+            usage::prepare(&mut stack);
+        }
+        Ok(stack)
+    }
+
+    /// Takes back a stack whose frames are gone (S4), from a fiber that [`take`](Self::take) gave it to.
+    #[inline]
+    pub(crate) fn put(
+        &mut self,
+        size: Option<usize>,
+        place: &'static Location<'static>,
+        mut stack: SlabStack,
+    ) {
+        self.usage.ended(place, &mut stack);
+        let hot = match size {
+            None => Some(&mut self.hot),
+            Some(size) => self.cache(size),
+        };
+        let surplus = match hot {
+            Some(hot) => hot.push(stack).err(),
+            None => Some(stack),
+        };
+        if let Some(stack) = surplus {
+            self.put_surplus(stack);
+        }
+    }
+
+    #[inline(never)]
+    fn take_sized(&mut self, size: usize) -> io::Result<SlabStack> {
+        match self.cache(size).and_then(Hot::pop) {
+            Some(stack) => Ok(stack),
+            None => self.source.take(size),
+        }
+    }
+
+    /// The cache for a size. `None`: it has none.
+    #[inline(never)]
+    fn cache(&mut self, size: usize) -> Option<&mut Hot> {
+        if size == self.source.default_size {
+            return Some(&mut self.hot);
+        }
+        match self.others.iter().position(|hot| hot.size == size) {
+            Some(at) => Some(&mut self.others[at]),
+            None if self.others.len() < OTHERS => {
+                self.others.push(Hot::new(size, HOT_OTHER));
+                self.others.last_mut()
+            }
+            None => None,
+        }
+    }
+
+    #[inline(never)]
+    fn put_surplus(&mut self, stack: SlabStack) {
+        self.returned += 1;
+        if self.returned.is_multiple_of(PROBE) {
+            // SAFETY: its frames are gone (S4).
+            self.deep |= unsafe { stack.trim(super::hot::KEEP) }.is_ok_and(|pages| pages > 0);
+        }
+    }
+
+    /// Whether there may be memory to give back: then [`tidy`](Self::tidy).
+    #[inline]
+    pub(crate) fn is_untidy(&self) -> bool {
+        self.returned > 0 || self.examining || self.unexamined_bytes() >= LOOK_AT
+    }
+
+    fn unexamined_bytes(&self) -> usize {
+        let caches = std::iter::once(&self.hot).chain(&self.others);
+        caches.map(Hot::unexamined_bytes).sum()
+    }
+
+    /// Takes one step of giving memory back; for a worker that has nothing to run. Of a bounded length:
+    /// a fraction of a millisecond, as a rule. False: nothing is left to do.
+    #[cold]
+    pub(crate) fn tidy(&mut self) -> bool {
+        self.examining |= self.unexamined_bytes() >= LOOK_AT;
+        if self.examining {
+            self.examining = self.examine();
+            if self.examining {
+                return true;
+            }
+        }
+        if self.returned > 0 {
+            match self.source.tidy(self.deep) {
+                // At the next sleep again, if there is something left by then.
+                None => return false,
+                Some(true) => {
+                    // Stacks of this worker's caches may be all that keeps a slab from being idle. The
+                    // next ones come from the oldest slabs.
+                    self.hot.flush();
+                    self.others.iter_mut().for_each(Hot::flush);
+                    return true;
+                }
+                Some(false) => self.returned = 0,
+            }
+        }
+        self.deep = false;
+        false
+    }
+
+    /// Whether there is more to look at, and leave to.
+    fn examine(&mut self) -> bool {
+        let mut left = self.allowance.now().min(STEP);
+        for hot in std::iter::once(&mut self.hot).chain(&mut self.others) {
+            let done = hot.examine(left);
+            self.allowance.spend(done.cost);
+            self.deep |= done.deep;
+            left = left.saturating_sub(done.cost);
+            if left == 0 {
+                return self.allowance.left > 0;
+            }
+        }
+        false
+    }
+}
+
+/// How much a worker may spend on looking at its caches: a fiftieth of its time, what that makes the fibers
+/// fault in again included. A unit is about half a microsecond.
+struct Allowance {
+    left: u32,
+    since: Instant,
+}
+
+impl Allowance {
+    /// Enough for one look at a full cache of deep stacks.
+    const MOST: u32 = 65_536;
+    const UNIT: Duration = Duration::from_micros(25);
+
+    fn new() -> Allowance {
+        Allowance {
+            left: Allowance::MOST,
+            since: Instant::now(),
+        }
+    }
+
+    fn now(&mut self) -> u32 {
+        let gone = self.since.elapsed();
+        let units = gone.as_micros() / Allowance::UNIT.as_micros();
+        if units > 0 {
+            self.since += gone;
+            let units = units.min(u128::from(Allowance::MOST)) as u32;
+            self.left = (self.left + units).min(Allowance::MOST);
+        }
+        self.left
+    }
+
+    fn spend(&mut self, cost: u32) {
+        self.left = self.left.saturating_sub(cost);
+    }
+}

@@ -1,0 +1,108 @@
+//! Giving back what nobody uses, in steps; trimming one stack.
+#![cfg(all(feature = "default-stack", feature = "unwind"))]
+
+use switch_asm::stack::{Slab, SlabStack, Slabs, Stack};
+
+const KIB: usize = 1024;
+const PAGE: usize = 4096;
+
+/// The lowest address that does not fault.
+fn lowest(stack: &SlabStack) -> usize {
+    stack.limit().get() + PAGE
+}
+
+fn touch(address: usize) {
+    // SAFETY: memory of a stack that is ours and that nothing runs on.
+    unsafe { std::ptr::with_exposed_provenance_mut::<u8>(address).write_volatile(1) }
+}
+
+#[test]
+fn trimming_what_is_deep() {
+    let slab = Slab::new(256 * KIB, PAGE, 2).expect("a slab");
+    let mut stack = slab.take().expect("a guard").expect("a stack");
+    let base = stack.base().get();
+    for page in 0..20 {
+        touch(base - 1 - page * PAGE);
+    }
+    // SAFETY: nothing runs on it.
+    let trim = |keep| unsafe { stack.trim(keep) }.expect("unlocked memory");
+    let whole = trim(16 * PAGE);
+    assert!((3..=5).contains(&whole), "{whole}");
+    assert_eq!((trim(16 * PAGE), trim(32 * PAGE)), (0, 0));
+    assert_eq!(trim(usize::MAX), 0);
+    assert!(trim(0) >= 15);
+    assert_eq!(trim(0), 0);
+    assert_eq!(stack.high_water().expect("the kernel tells"), 0);
+
+    // A note stays with whoever has it, not with the memory.
+    assert_eq!(stack.note(), 0);
+    stack.set_note(7);
+    assert_eq!(stack.note(), 7);
+    drop(stack);
+    let again = slab.take().expect("a guard").expect("a stack");
+    assert_eq!((again.base().get(), again.note()), (base, 0));
+}
+
+#[test]
+fn tidying_step_by_step() {
+    let slabs = Slabs::new(PAGE);
+    assert!(!slabs.tidy(0, 10, false), "there is nothing");
+    let stacks: Vec<_> = (0..5000)
+        .map(|_| slabs.take(64 * KIB).expect("a stack"))
+        .collect();
+    for stack in &stacks {
+        touch(stack.base().get() - 1);
+    }
+    assert_eq!(slabs.cold_takes(), 5000);
+    let before = slabs.slab_count();
+    assert!(!slabs.tidy(0, 10, false), "all are in use");
+
+    // One in a hundred stays: no slab is idle, and the others' memory goes.
+    let (mut stay, mut rest) = (Vec::new(), Vec::new());
+    for (n, stack) in stacks.into_iter().enumerate() {
+        if n % 100 == 0 {
+            stay.push(stack)
+        } else {
+            rest.push(stack)
+        }
+    }
+    drop(rest);
+    let mut steps = 0;
+    while slabs.tidy(1000, 100, false) {
+        steps += 1;
+    }
+    assert_eq!(steps, (5000 - 50 - 1000) / 100 + 1);
+    assert_eq!((slabs.slab_count(), slabs.taken()), (before, 50));
+
+    // What is taken next is warm as long as there is something warm in the oldest slab that has one, and all
+    // of it can be used.
+    let cold = slabs.cold_takes();
+    let stacks: Vec<_> = (0..4950)
+        .map(|_| slabs.take(64 * KIB).expect("a stack"))
+        .collect();
+    assert_eq!(slabs.cold_takes() - cold, 3950);
+    assert_eq!(slabs.slab_count(), before);
+    for stack in &stacks {
+        touch(lowest(stack));
+        touch(stack.base().get() - 1);
+    }
+    drop(stacks);
+    drop(stay);
+
+    // All idle: slabs go, but for those that hold what may be kept.
+    let mut steps = 0;
+    while slabs.tidy(1000, 100, false) {
+        steps += 1;
+        assert!(steps < 100);
+    }
+    assert!(slabs.slab_count() < before);
+    assert!(slabs.slab_count() > 0);
+    let (left, mut steps) = (slabs.slab_count(), 0);
+    while slabs.tidy(0, 100, true) {
+        steps += 1;
+    }
+    // Not at once: those that held memory were emptied first.
+    assert!(steps > left, "{steps} steps for {left} slabs");
+    assert_eq!(slabs.slab_count(), 0);
+    drop(slabs.take(64 * KIB).expect("they grow again"));
+}
