@@ -11,7 +11,7 @@ use crate::current::{self, ThreadState};
 ///
 /// For a few steps that belong together (a protocol's farewell, a call through `extern "C"`, which an
 /// unwind would abort), not for long waits: a shutdown waits for them too. The children of a
-/// [`scope`](super::scope) inside `f` are left alone with it: neither a cancellation of this fiber nor the shutdown
+/// [`scope`](crate::fiber::scope) inside `f` are left alone with it: neither a cancellation of this fiber nor the shutdown
 /// reaches them before they end.
 ///
 /// # Panics
@@ -48,8 +48,8 @@ where
 /// [`std::thread::panicking`], which this is where there is no fiber.
 ///
 /// A destructor that waits in an unwind leaves its thread "panicking" for all fibers of its worker; this
-/// tells them apart. It may say `true` to a fiber that was called through `extern "C"`, while another is
-/// in such a wait; it never says `false` to one that is unwound.
+/// tells them apart. While another is in such a wait it may say `true` to a fiber below an `extern "C"` frame or
+/// a `catch_unwind`; it never says `false` to one that is unwound.
 ///
 /// ```
 /// struct Guard;

@@ -35,7 +35,7 @@ mod loom_scope;
 /// [`timeout`](crate::timeout()) is over, or that meets the shutdown of its runtime while it waits cancels its children, and
 /// unwinds after they have ended. Children that were cancelled by their own handle are no reason for a panic.
 ///
-/// In a destructor that runs in an unwind, and inside [`shield`](super::shield), children run even though the runtime
+/// In a destructor that runs in an unwind, and inside [`shield`](crate::fiber::shield), children run even though the runtime
 /// shuts down: what the destructor has begun it may finish.
 ///
 /// ```

@@ -204,7 +204,7 @@ fn every_wait_is_cut_short() {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let _far = listener.accept().unwrap();
-            near.read(&mut [0]).unwrap();
+            let _ = near.read(&mut [0]);
         }),
         ("a loop that never has to wait", || {
             let gate = Gate::new();

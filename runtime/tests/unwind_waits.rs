@@ -245,7 +245,8 @@ fn an_unwind_is_not_disturbed() {
 #[test]
 fn destructors_may_have_children() {
     let _watchdog = watchdog(120);
-    let uses: &[(&str, fn() -> u32)] = &[
+    type Use = (&'static str, fn() -> u32);
+    let uses: &[Use] = &[
         ("scope", || {
             scope(|s| {
                 let child = s.spawn(|| {

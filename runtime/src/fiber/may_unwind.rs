@@ -100,8 +100,8 @@ enum Does {
 ///
 /// A catch hides what is around it: if a destructor with a `catch_unwind` in it was inlined into a landing pad, its
 /// call sites name the catch alone. But the call that raises again stands in the landing pad too, and its
-/// site names a filter. So a function that catches is trusted if it has no filters at all; ours are
-/// ([`caught`]).
+/// site names a filter. So a function that catches is trusted if it has no filters at all, or is ours
+/// ([`catches`]).
 ///
 /// # Safety
 /// `lsda` is the table of the function that begins at `function`.
@@ -141,21 +141,26 @@ unsafe fn lets_out(lsda: *const u8, function: usize, ip: usize) -> bool {
     }
     match here {
         Some(Does::LetsOut) => true,
-        Some(Does::Catches) => !filters,
+        Some(Does::Catches) => !filters || function == catches as *const () as usize,
         // A call that is not listed ends the process too.
         Some(Does::Ends) | None => false,
     }
 }
 
-/// `catch_unwind` in a function of its own, which is nothing else: see [`lets_out`].
-#[inline(never)]
+/// `catch_unwind` for code that waits: see [`lets_out`].
 pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
-    /// Not inlined either, with what it calls.
-    #[inline(never)]
-    fn call<R>(f: impl FnOnce() -> R) -> R {
-        f()
+    let (mut f, mut result) = (Some(f), None);
+    catches(&mut || result = f.take().map(|f| f()))?;
+    match result {
+        Some(result) => Ok(result),
+        None => unreachable!("the closure was called, and returned"),
     }
-    catch_unwind(AssertUnwindSafe(|| call(f)))
+}
+
+/// One function, neither inlined nor with the closure in it, so that it is known by its address.
+#[inline(never)]
+fn catches(f: &mut dyn FnMut()) -> std::thread::Result<()> {
+    catch_unwind(AssertUnwindSafe(f))
 }
 
 /// Reads a table, bytes in a row.
