@@ -13,8 +13,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
-/// Bytes of a block.
-pub(super) const BLOCK: usize = 256;
+/// Bytes of a block: five cache lines, an odd number, so that what a switch touches, the first line, is spread
+/// over all sets of the caches.
+pub(super) const BLOCK: usize = 320;
 /// Bytes of a chunk, and its alignment.
 const CHUNK: usize = 256 * 1024;
 /// The first block of a chunk is its links.
@@ -288,7 +289,7 @@ mod tests {
         let blocks = take(&records, 3 * BLOCKS);
         assert_eq!(blocks.len(), 3 * BLOCKS);
         for (n, block) in (0_u64..).zip(&blocks) {
-            // SAFETY: a block of ours, of 256 bytes.
+            // SAFETY: a block of ours, of that many bytes.
             unsafe { block.cast::<[u64; BLOCK / 8]>().write([n; BLOCK / 8]) };
         }
         for (n, block) in (0_u64..).zip(&blocks) {

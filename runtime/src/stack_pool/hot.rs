@@ -47,14 +47,15 @@ impl Hot {
         Some(stack)
     }
 
-    /// `Err`: there are enough.
     #[inline]
-    pub(super) fn push(&mut self, stack: SlabStack) -> Result<(), SlabStack> {
-        if self.stacks.len() >= self.room {
-            return Err(stack);
-        }
+    pub(super) fn is_full(&self) -> bool {
+        self.stacks.len() >= self.room
+    }
+
+    /// It is not full.
+    #[inline]
+    pub(super) fn push(&mut self, stack: SlabStack) {
         self.stacks.push(stack);
-        Ok(())
     }
 
     /// Bytes that the stacks which were used since the last look may hold at the most.

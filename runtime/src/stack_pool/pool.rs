@@ -92,12 +92,9 @@ impl StackPool {
             None => Some(&mut self.hot),
             Some(size) => self.cache(size),
         };
-        let surplus = match hot {
-            Some(hot) => hot.push(stack).err(),
-            None => Some(stack),
-        };
-        if let Some(stack) = surplus {
-            self.put_surplus(stack);
+        match hot {
+            Some(hot) if !hot.is_full() => hot.push(stack),
+            _ => self.put_surplus(stack),
         }
     }
 
