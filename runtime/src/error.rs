@@ -7,8 +7,8 @@ use std::sync::Mutex;
 
 use crate::fiber::Identity;
 
-/// Why joining a fiber gave no result: it panicked, it was cancelled, it could not start, or it is the
-/// fiber that asks.
+/// Why joining a fiber gave no result: it panicked, it was cancelled, it could not start, it is the fiber that
+/// asks, or it overflowed its stack and its runtime [ends just the fiber](crate::Builder::kill_on_overflow) then.
 ///
 /// The text names the fiber, its id and where it was spawned.
 ///

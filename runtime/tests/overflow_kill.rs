@@ -261,7 +261,11 @@ extern "C" fn compare(_: *const libc::c_void, _: *const libc::c_void) -> libc::c
 }
 
 /// Each: what overflows, and the words of the refusal.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 10] = [
+    (
+        "stray",
+        "its stack was not full, so this was a stray access",
+    ),
     (
         "allocator",
         "it overflowed inside the C library or its allocator",
@@ -319,6 +323,15 @@ fn where_that_must_not_be_the_process_ends() {
     };
     let own = |f: fn()| drop(runtime.spawn(f).join());
     match &*role {
+        "stray" => own(|| {
+            let here = std::hint::black_box(0_u8);
+            say("ready\n");
+            // The guard of this stack is less than a stack's size and a page below.
+            let below = ptr::from_ref(&here).addr() - 32 * 1024 - 1024;
+            let below = ptr::with_exposed_provenance_mut::<u8>(below);
+            // SAFETY: none: it is to fault.
+            unsafe { below.write_volatile(1) };
+        }),
         "allocator" => own(|| {
             say("ready\n");
             down_allocating(0);
@@ -381,7 +394,7 @@ fn where_that_must_not_be_the_process_ends() {
         _ => {
             ready();
             let closed = runtime.spawn(|| {
-                let words = vec![1, 2];
+                let words = [1, 2];
                 let sum: i32 = fiber::scope(|s| s.spawn(|| words.iter().sum()).join().unwrap());
                 assert_eq!(sisal::unblock(|| sum), 3);
                 down(0)

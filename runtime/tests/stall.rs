@@ -233,7 +233,7 @@ fn a_worker_in_a_system_call_is_reported() {
         });
         blocked.unwrap().join().unwrap();
         // It may still be looking for names.
-        drop(runtime);
+        until(|| !warnings.about("blocked").is_empty());
         let all = warnings.about("blocked");
         assert!(!all.is_empty());
         let text = &all[0].message;

@@ -76,15 +76,21 @@ fn overflowed(fault: &mut Fault<'_>, extent: Extent, context: &Context) -> Verdi
             Err(refusal) => Some(refusal),
         },
     };
-    report(&header.named(), size(extent), refusal);
+    report(fault, extent, &header.named(), refusal);
     std::process::abort()
 }
 
-fn report(fiber: &fiber::Named<'_>, size: usize, refusal: Option<Refusal>) {
+fn report(fault: &Fault<'_>, extent: Extent, fiber: &fiber::Named<'_>, refusal: Option<Refusal>) {
+    let size = size(extent);
     message::write(format_args!(
         "\nsisal: {fiber} has overflowed its stack of {size} bytes\n\
          sisal: `fiber::Builder::stack_size` gives this fiber more, `Builder::stack_size` every fiber of the runtime\n"
     ));
+    if let Some(left) = room(fault, extent) {
+        message::write(format_args!(
+            "sisal: {left} bytes of it were not in use, so this may have been a stray access\n"
+        ));
+    }
     if let Some(refusal) = refusal {
         message::write(format_args!(
             "sisal: `Builder::kill_on_overflow` cannot end just the fiber: {refusal}\n"
@@ -101,6 +107,14 @@ fn size(extent: Extent) -> usize {
 /// The lowest address of a stack that does not fault.
 pub(super) fn lowest(extent: Extent) -> StackPointer {
     extent.limit.saturating_add(extent.guard_size)
+}
+
+/// The bytes that are left below the stack pointer, if they are more than those of a stack that is full.
+pub(super) fn room(fault: &Fault<'_>, extent: Extent) -> Option<usize> {
+    /// Functions that call no other use so many bytes below their stack pointer (System V ABI, 3.2.2).
+    const RED_ZONE: usize = 128;
+    let left = fault.stack_pointer().checked_sub(lowest(extent).get())?;
+    (left > RED_ZONE).then_some(left)
 }
 
 /// Makes the thread go on with `registers`, as at the beginning of a function.

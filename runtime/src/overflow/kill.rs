@@ -21,7 +21,7 @@ use std::sync::Arc;
 use switch_asm::arch;
 use switch_asm::trap::{Extent, Fault};
 
-use super::handler::lowest;
+use super::handler::{lowest, room};
 use crate::fiber::Header;
 use crate::walk::{Modules, Registers, Scratch, peek};
 
@@ -79,9 +79,7 @@ pub(super) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Refusal::Stray => {
-                "its stack pointer is not at the end of the stack, so this was a stray access"
-            }
+            Refusal::Stray => "its stack was not full, so this was a stray access",
             Refusal::Scoped => "it was spawned in a `scope` or by `run`, and has borrows",
             Refusal::Unwinding => "its thread is unwinding",
             Refusal::Hooked => "`Builder::on_switch` was not told that it leaves its stack",
@@ -108,10 +106,7 @@ impl Killer {
         extent: Extent,
         header: &Header,
     ) -> Result<(), Refusal> {
-        /// Functions that call no other use so many bytes below their stack pointer (System V ABI, 3.2.2).
-        const RED_ZONE: usize = 128;
-        let lowest = lowest(extent).get();
-        if fault.stack_pointer() > lowest + RED_ZONE {
+        if room(fault, extent).is_some() {
             return Err(Refusal::Stray);
         }
         if header.is_scoped() {
@@ -124,6 +119,7 @@ impl Killer {
         if std::thread::panicking() {
             return Err(Refusal::Unwinding);
         }
+        let lowest = lowest(extent).get();
         // SAFETY: of this handler only, which does not interrupt itself: its signals are blocked in it.
         let scratch = unsafe { &mut *self.scratch.get() };
         let from = Registers {

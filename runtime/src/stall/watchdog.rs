@@ -28,10 +28,10 @@ impl Watchdog {
         name: String,
     ) -> io::Result<Watchdog> {
         signal::install()?;
-        let (alive, over) = mpsc::channel();
+        let (alive, owner) = mpsc::channel();
         let thread = thread::Builder::new()
             .name(name)
-            .spawn(move || watch(&probes, limit, &over))?;
+            .spawn(move || watch(&probes, limit, &owner))?;
         Ok(Watchdog {
             alive: Some(alive),
             thread: Some(thread),
@@ -41,12 +41,21 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
+        /// It may be in a subscriber that waits for what a stuck fiber holds.
+        const PATIENCE: Duration = Duration::from_secs(1);
         self.alive = None;
-        // A worker's thread does not wait for it: it may be waiting for that worker's answer, or for what a fiber of it holds.
-        if let (Some(thread), ThreadState::Plain) = (self.thread.take(), current::state()) {
-            // It does not panic.
-            let _ = thread.join();
+        let (Some(thread), ThreadState::Plain) = (self.thread.take(), current::state()) else {
+            return; // a worker does not wait: it may be the one that was asked
+        };
+        let begun = Instant::now();
+        while !thread.is_finished() {
+            if begun.elapsed() > PATIENCE {
+                return;
+            }
+            thread::sleep(Duration::from_micros(100));
         }
+        // It is over, and it does not panic.
+        let _ = thread.join();
     }
 }
 
@@ -59,7 +68,7 @@ struct Seen {
     due: Duration,
 }
 
-fn watch(probes: &[Arc<Probe>], limit: Duration, over: &Receiver<()>) {
+fn watch(probes: &[Arc<Probe>], limit: Duration, owner: &Receiver<()>) {
     const OFTENEST: Duration = Duration::from_millis(1);
     const SELDOMEST: Duration = Duration::from_secs(1);
     let pause = (limit / 4).clamp(OFTENEST, SELDOMEST);
@@ -72,7 +81,7 @@ fn watch(probes: &[Arc<Probe>], limit: Duration, over: &Receiver<()>) {
             due: limit,
         })
         .collect();
-    while let Err(RecvTimeoutError::Timeout) = over.recv_timeout(pause) {
+    while let Err(RecvTimeoutError::Timeout) = owner.recv_timeout(pause) {
         for (worker, (probe, seen)) in probes.iter().zip(&mut seen).enumerate() {
             let turns = probe.turns();
             let in_fiber = turns % 2 == 1;
