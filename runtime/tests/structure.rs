@@ -14,11 +14,12 @@ use rules::{ATOMICS, BANNED, CATCHES, FAIL_OVER, PRINT_OVER, STATICS};
 use source::{Source, sources};
 
 /// The folders of the workspace that hold what is built.
-const MEMBERS: [&str; 4] = [
+const MEMBERS: [&str; 5] = [
     "runtime/src",
     "switch-asm/src",
     "examples/src",
     "benches/src",
+    "soak/src",
 ];
 
 fn runtime() -> Vec<Source> {

@@ -79,9 +79,11 @@ impl Drop for Blocks {
     }
 }
 
-/// Whether records of that type are in chunks. Models and Miri see each record on its own, from the allocator.
+/// Whether records of that type are in chunks. Models and unit tests see each record on its own, from the allocator.
 fn is_kept(layout: Layout) -> bool {
-    layout.size() <= KEPT.size() && layout.align() <= KEPT.align() && !cfg!(any(sisal_loom, miri))
+    layout.size() <= KEPT.size()
+        && layout.align() <= KEPT.align()
+        && !cfg!(any(test, sisal_loom, miri))
 }
 
 /// Memory for an `R`, to be freed by [`free`].
