@@ -309,7 +309,7 @@ fn suspend(fiber: &OnStack<'_>) -> bool {
 fn loom_cancel_against_park() {
     model(
         100,
-        &[|_, fiber| fiber.wake(CANCEL | ASKED), Home::unpark],
+        [|_, fiber| fiber.wake(CANCEL | ASKED), Home::unpark],
         |fiber| {
             let mut cancelled = false;
             // `fiber::park`, again and again: only the cancel ends it.
@@ -328,7 +328,7 @@ fn loom_cancel_against_park() {
 fn loom_deadline_against_cancel() {
     model(
         100,
-        &[
+        [
             |home, fiber| {
                 // SAFETY: read by the fiber after it has seen the bit.
                 home.woken_data.with_mut(|data| unsafe { *data += 1 });
@@ -353,7 +353,7 @@ fn loom_deadline_against_cancel() {
 /// A cancel against the end: it is in time or it is not, and nobody queues a fiber that has ended.
 #[test]
 fn loom_cancel_against_end() {
-    model(5, &[|_, fiber| fiber.wake(CANCEL | ASKED)], |fiber| {
+    model(5, [|_, fiber| fiber.wake(CANCEL | ASKED)], |fiber| {
         let _ = fiber.header.state.finish();
         assert_eq!(fiber.home.queued.load(Ordering::Relaxed), 0);
     });
@@ -363,7 +363,7 @@ fn loom_cancel_against_end() {
 /// suspension; it never queues a fiber that is in the spawner's queue already.
 #[test]
 fn loom_cancel_against_start() {
-    model(5, &[|_, fiber| fiber.wake(CANCEL | ASKED)], |fiber| {
+    model(5, [|_, fiber| fiber.wake(CANCEL | ASKED)], |fiber| {
         // `run` has called `begin`.
         if !fiber.header.state.is_cancelled() {
             while !suspend(fiber) {}

@@ -66,7 +66,7 @@ fn run(party: &Party, chain: &AtomicU32, looks: &[u32], length: u32) {
 /// `live` against a chain of so many fibers.
 fn model(least: u64, length: u32, from_outside: bool) {
     explore(least, move || {
-        let shared = runtime(2);
+        let (shared, _) = runtime(2);
         let truth = Arc::new(AtomicI32::new(1));
         // The first fiber, which worker 0 has.
         if from_outside {

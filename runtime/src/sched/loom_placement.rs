@@ -3,11 +3,10 @@
 //! Left out: what `loom_worker.rs` leaves out, and time: a timer comes when it is most awkward, or never.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use super::Worker;
-use super::loom_worker::{TheRest, hog, hogs, runtime, start, start_made, start_timeless};
-use crate::loom_support::{explore_within, fiber};
+use super::loom_worker::{TheRest, hog, hogs, start, start_made, start_timeless};
+use crate::loom_support::{explore_within, fiber, runtime};
 use crate::shim::Ordering;
 
 /// More than its share, whatever the other one has.
@@ -58,7 +57,7 @@ fn loom_placement_holder_wakes_who_should_start_it() {
             let shared = Arc::clone(&shared);
             move || {
                 drop(TheRest);
-                shared.close(Instant::now());
+                shared.close();
             }
         });
         let left = Mutex::new(Some(own));
