@@ -65,7 +65,9 @@ fn threads(threads: usize, places: &[u64]) -> u64 {
     std::thread::scope(|s| {
         let others: Vec<_> = (1..threads).map(|_| s.spawn(work)).collect();
         let own = work();
-        let others = others.into_iter().map(|t| t.join().expect("no leaf panics"));
+        let others = others
+            .into_iter()
+            .map(|t| t.join().expect("no leaf panics"));
         others.fold(own, u64::wrapping_add)
     })
 }
