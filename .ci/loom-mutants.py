@@ -113,7 +113,7 @@ MUTANTS = [
     # Placement
     ("sched/worker.rs", "fn fall_asleep", "Turn::SleepFor(holding.time_left())", "Turn::Sleep"),
     ("sched/worker.rs", "add(&remote.stats.watches", "shared.wake_searcher();", ""),
-    ("sched/placement.rs", "fn look", "self.allowance += self.allowance.clamp(1, MOST_GROWTH);", ""),
+    ("sched/placement.rs", "fn look", "self.allowance += self.growth;", ""),
     # Shutdown and termination detection
     ("sched/shared.rs", "fn bump", "Ordering::Release)", "Ordering::Relaxed)"),
     ("sched/shared.rs", "fn live", "c.ended.load(Ordering::Acquire)", "c.ended.load(Ordering::Relaxed)"),

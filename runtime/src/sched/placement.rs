@@ -18,7 +18,7 @@ const MARGIN_PART: u64 = 8;
 /// of tokio's are no finer.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// By so much the allowance grows each time at the most. It doubles up to there.
+/// By so much the allowance grows each time at the most: by 1 at first, then by 2, and so on.
 const MOST_GROWTH: u64 = 64;
 
 /// What nobody holds back from.
@@ -63,6 +63,8 @@ pub(super) struct Holding {
     load: u64,
     /// It may have so many more than that.
     allowance: u64,
+    /// By how much that grew last.
+    growth: u64,
     /// The worker with the least load, and how often that one had found nothing to do.
     other: usize,
     sleeps: u64,
@@ -75,6 +77,7 @@ impl Holding {
             since: Instant::now(),
             load,
             allowance: 0,
+            growth: 0,
             other,
             sleeps: shared.workers[other].stats.idle_sleeps(),
         }
@@ -89,7 +92,8 @@ impl Holding {
     pub(super) fn look(&mut self, load: u64) -> bool {
         self.load = self.load.min(load);
         if is_over(self.since) {
-            self.allowance += self.allowance.clamp(1, MOST_GROWTH);
+            self.growth = (self.growth + 1).min(MOST_GROWTH);
+            self.allowance += self.growth;
             self.since = Instant::now();
         }
         load < self.load.saturating_add(self.allowance)
