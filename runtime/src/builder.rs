@@ -184,7 +184,7 @@ impl Builder {
     /// `sisal::stall`, which names the fiber (name, id, spawn place), says how long, and shows where it is. Another one follows
     /// when the time has doubled. Default: no warnings.
     ///
-    /// A thread of its own looks at the workers a few times within `limit`; on a worker it costs a nanosecond for each
+    /// A thread of its own looks at the workers a few times within `limit`; on a worker it costs two stores for each
     /// switch. A worker that is found stuck gets a signal, `SIGURG`, whose handler copies what is needed: system calls that no
     /// `SA_RESTART` restarts (signal(7)) end with `EINTR` then, also in the code that stalls. See `docs/tuning.md` in
     /// the repository.

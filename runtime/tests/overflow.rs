@@ -121,6 +121,7 @@ fn the_message_names_the_fiber() {
 }
 
 /// Far from anything that is mapped.
+#[inline(never)]
 fn write_to(address: usize) {
     let place = ptr::with_exposed_provenance_mut::<u8>(std::hint::black_box(address));
     // SAFETY: none: it is to fault.

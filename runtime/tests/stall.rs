@@ -165,11 +165,7 @@ fn a_fiber_that_spins_is_named_and_shown() {
                 text.find(name)
                     .unwrap_or_else(|| panic!("no {name} in {text}"))
             };
-            let frames = [
-                "stall::spins_until",
-                "stall::calls_what_spins",
-                "sisal::fiber::body::entry",
-            ];
+            let frames = ["spins_until", "calls_what_spins", "stack_init_trampoline"];
             assert!(frames.map(at).is_sorted(), "{text}");
             assert!(text.contains("tests/stall.rs:"), "{text}");
         }
@@ -186,7 +182,9 @@ fn a_fiber_that_spins_is_named_and_shown() {
 
 #[inline(never)]
 fn spins_again_until(told: &AtomicBool) {
-    while !told.load(Ordering::Acquire) {
+    // Other code than above: equal functions become one.
+    while !std::hint::black_box(told).load(Ordering::Acquire) {
+        std::hint::black_box(0);
         std::hint::spin_loop();
     }
 }
@@ -208,11 +206,11 @@ fn two_stalls_are_two_warnings() {
             let at = |warning: &Warning| warning.message.contains(function);
             warnings.about("stalls").iter().filter(|w| at(w)).count()
         };
-        until(|| seen("stall::spins_until") > 0);
-        assert_eq!(seen("stall::spins_again_until"), 0);
+        until(|| seen("spins_until") > 0);
+        assert_eq!(seen("spins_again_until"), 0);
         told[0].store(true, Ordering::Release);
         // Counted anew, from the second one's begin.
-        until(|| seen("stall::spins_again_until") > 0);
+        until(|| seen("spins_again_until") > 0);
         told[1].store(true, Ordering::Release);
         stalls.unwrap().join().unwrap();
     });
@@ -394,7 +392,7 @@ fn a_fiber_at_the_end_of_its_stack_is_asked() {
         told.store(true, Ordering::Release);
         assert!(deep.unwrap().join().unwrap() >= SIZE - 4096);
         let text = &warnings.about("deep")[0].message;
-        assert!(text.contains("stall::spins_until") && text.contains("common::reach::deeper"));
+        assert!(text.contains("spins_until") && text.contains("deeper"));
     });
 }
 
