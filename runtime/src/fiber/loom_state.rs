@@ -319,7 +319,7 @@ fn suspend(fiber: &OnStack<'_>) -> bool {
 /// the fiber is not left parked.
 #[test]
 fn loom_cancel_against_park() {
-    model(100, &[Home::cancel, Home::unpark], |fiber| {
+    model(100, [Home::cancel, Home::unpark], |fiber| {
         let mut cancelled = false;
         // `fiber::park`, again and again: only the cancel ends it.
         while !cancelled {
@@ -334,7 +334,7 @@ fn loom_cancel_against_park() {
 /// A cancel and a deadline: the deadline's bit is cleared by the fiber, which looks at its clocks after that.
 #[test]
 fn loom_deadline_against_cancel() {
-    model(100, &[Home::expire, Home::cancel], |fiber| {
+    model(100, [Home::expire, Home::cancel], |fiber| {
         while !suspend(fiber) {}
         let state = &fiber.header.state;
         if state.has(EXPIRED) {
@@ -350,7 +350,7 @@ fn loom_deadline_against_cancel() {
 /// A cancel against the end: it is in time or it is not, and nobody queues a fiber that has ended.
 #[test]
 fn loom_cancel_against_end() {
-    model(5, &[Home::cancel], |fiber| {
+    model(5, [Home::cancel], |fiber| {
         let _ = fiber.header.state.finish();
         assert_eq!(fiber.home.queued.load(Ordering::Relaxed), 0);
     });
@@ -360,7 +360,7 @@ fn loom_cancel_against_end() {
 /// suspension; it never queues a fiber that is in the spawner's queue already.
 #[test]
 fn loom_cancel_against_start() {
-    model(5, &[Home::cancel], |fiber| {
+    model(5, [Home::cancel], |fiber| {
         // `run` has called `begin`.
         if !fiber.header.state.is_cancelled() {
             while !suspend(fiber) {}
