@@ -103,6 +103,18 @@ impl Home {
         held.is_some()
     }
 
+    /// `JoinHandle::cancel`.
+    fn cancel(&self, fiber: &FiberRef) {
+        fiber.wake(CANCEL | ASKED);
+    }
+
+    /// The timer of a `timeout`.
+    fn expire(&self, fiber: &FiberRef) {
+        // SAFETY: read by the fiber after it has seen the bit.
+        self.woken_data.with_mut(|data| unsafe { *data += 1 });
+        fiber.wake(EXPIRED);
+    }
+
     /// Makes a wait's own condition true.
     fn satisfy(&self, fiber: &FiberRef) {
         // SAFETY: read by the fiber when it has seen `condition`.
@@ -307,53 +319,38 @@ fn suspend(fiber: &OnStack<'_>) -> bool {
 /// the fiber is not left parked.
 #[test]
 fn loom_cancel_against_park() {
-    model(
-        100,
-        [|_, fiber| fiber.wake(CANCEL | ASKED), Home::unpark],
-        |fiber| {
-            let mut cancelled = false;
-            // `fiber::park`, again and again: only the cancel ends it.
-            while !cancelled {
-                let _ = fiber.header.take(TOKEN);
-                cancelled = suspend(fiber);
-            }
-            // The cancel is permanent.
-            assert!(fiber.header.is_cut_short());
-        },
-    );
+    model(100, [Home::cancel, Home::unpark], |fiber| {
+        let mut cancelled = false;
+        // `fiber::park`, again and again: only the cancel ends it.
+        while !cancelled {
+            let _ = fiber.header.take(TOKEN);
+            cancelled = suspend(fiber);
+        }
+        // The cancel is permanent.
+        assert!(fiber.header.is_cut_short());
+    });
 }
 
 /// A cancel and a deadline: the deadline's bit is cleared by the fiber, which looks at its clocks after that.
 #[test]
 fn loom_deadline_against_cancel() {
-    model(
-        100,
-        [
-            |home, fiber| {
-                // SAFETY: read by the fiber after it has seen the bit.
-                home.woken_data.with_mut(|data| unsafe { *data += 1 });
-                fiber.wake(EXPIRED);
-            },
-            |_, fiber| fiber.wake(CANCEL),
-        ],
-        |fiber| {
+    model(100, [Home::expire, Home::cancel], |fiber| {
+        while !suspend(fiber) {}
+        let state = &fiber.header.state;
+        if state.has(EXPIRED) {
+            state.clear_expired();
+            assert_eq!(read(&fiber.home.woken_data), 1);
+            // The other's bit is not lost with it.
             while !suspend(fiber) {}
-            let state = &fiber.header.state;
-            if state.has(EXPIRED) {
-                state.clear_expired();
-                assert_eq!(read(&fiber.home.woken_data), 1);
-                // The other's bit is not lost with it.
-                while !suspend(fiber) {}
-            }
-            assert!(state.is_cancelled());
-        },
-    );
+        }
+        assert!(state.is_cancelled());
+    });
 }
 
 /// A cancel against the end: it is in time or it is not, and nobody queues a fiber that has ended.
 #[test]
 fn loom_cancel_against_end() {
-    model(5, [|_, fiber| fiber.wake(CANCEL | ASKED)], |fiber| {
+    model(5, [Home::cancel], |fiber| {
         let _ = fiber.header.state.finish();
         assert_eq!(fiber.home.queued.load(Ordering::Relaxed), 0);
     });
@@ -363,7 +360,7 @@ fn loom_cancel_against_end() {
 /// suspension; it never queues a fiber that is in the spawner's queue already.
 #[test]
 fn loom_cancel_against_start() {
-    model(5, [|_, fiber| fiber.wake(CANCEL | ASKED)], |fiber| {
+    model(5, [Home::cancel], |fiber| {
         // `run` has called `begin`.
         if !fiber.header.state.is_cancelled() {
             while !suspend(fiber) {}

@@ -36,6 +36,15 @@ unsafe extern "C" {
     static LEND_STOP: u8;
 }
 
+/// The bounds of a section are there if the section is: a program may have no `scope`, for instance.
+#[inline(never)]
+#[unsafe(link_section = "sisal_keep")]
+fn keep_is_there() {}
+
+#[inline(never)]
+#[unsafe(link_section = "sisal_lend")]
+fn lend_is_there() {}
+
 /// What is known of the program; for all workers of a runtime.
 #[derive(Clone)]
 pub(crate) struct Grounds {
@@ -153,6 +162,8 @@ impl Killer {
 
     /// Whether the function that has this address must not be left.
     fn refuse(&self, address: usize) -> Option<Refusal> {
+        // Named where the bounds are, so that the linker keeps them.
+        std::hint::black_box([keep_is_there as fn(), lend_is_there]);
         let within =
             |start: *const u8, stop: *const u8| (start.addr()..stop.addr()).contains(&address);
         if within(&raw const KEEP_START, &raw const KEEP_STOP) {
