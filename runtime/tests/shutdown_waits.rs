@@ -102,7 +102,7 @@ const WAITS: &[(&str, usize, Wait)] = &[
         Handle::current().run(|| block_on(never(tally.make())));
     }),
     ("run on the default runtime", 1, |tally| {
-        // It cannot be cut short by this runtime's end: the other fiber ends by itself.
+        // This runtime's end is passed on to the other's fiber, which may not have begun.
         sisal::run(|| {
             let _held = tally.make();
             sleep(Duration::from_millis(5));
