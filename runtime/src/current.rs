@@ -97,12 +97,14 @@ pub(crate) fn runtime() -> Option<*const ()> {
     unsafe { CURRENT.get().as_ref() }.map(|context| context.runtime)
 }
 
-/// Calls `f`, which does not switch, with this worker's memory for records, if this is a worker.
+/// Calls `f`, which does not switch, with this worker's memory for records, if this is a worker of that
+/// runtime: a block of another's would keep that one's memory for as long as it is at hand here.
 #[inline(never)]
 #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
-pub(crate) fn blocks<R>(f: impl FnOnce(&Blocks) -> R) -> Option<R> {
+pub(crate) fn blocks<R>(runtime: *const (), f: impl FnOnce(&Blocks) -> R) -> Option<R> {
     // SAFETY: as in `state`.
-    unsafe { CURRENT.get().as_ref() }.map(|context| f(&context.blocks))
+    let context = unsafe { CURRENT.get().as_ref() }?;
+    (context.runtime == runtime).then(|| f(&context.blocks))
 }
 
 /// Calls `f`, which does not switch, with all that this thread knows of itself, if it is a worker. For signal

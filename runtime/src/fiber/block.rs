@@ -90,8 +90,8 @@ fn is_kept(layout: Layout) -> bool {
 pub(super) fn allocate<R>(scheduler: &dyn Schedule) -> NonNull<R> {
     let layout = Layout::new::<R>();
     let block = if is_kept(layout) {
-        // Off a worker: one at a time.
-        current::blocks(|blocks| blocks.pop(scheduler))
+        // Off the runtime's workers: one at a time.
+        current::blocks(address(scheduler), |blocks| blocks.pop(scheduler))
             .unwrap_or_else(|| scheduler.records().take_one().ok())
     } else {
         // SAFETY: a record is not empty.
@@ -103,17 +103,23 @@ pub(super) fn allocate<R>(scheduler: &dyn Schedule) -> NonNull<R> {
     }
 }
 
-/// Frees what [`allocate`] gave. The value is not dropped.
+/// Whose records a worker keeps at hand.
+pub(super) fn address(scheduler: &dyn Schedule) -> *const () {
+    std::ptr::from_ref(scheduler).cast()
+}
+
+/// Frees what [`allocate`] gave. The value is not dropped. `scheduler` is the address of the one that
+/// `allocate` was given, who may be gone.
 ///
 /// # Safety
 /// `block` came from `allocate::<R>`, is freed once, and is not used again.
-pub(super) unsafe fn free<R>(block: NonNull<R>) {
+pub(super) unsafe fn free<R>(block: NonNull<R>, scheduler: *const ()) {
     let layout = Layout::new::<R>();
     if !is_kept(layout) {
         // SAFETY: by contract; `layout` is what it was allocated with.
         return unsafe { dealloc(block.cast().as_ptr(), layout) };
     }
-    if current::blocks(|blocks| blocks.push(block.cast())).is_none() {
+    if current::blocks(scheduler, |blocks| blocks.push(block.cast())).is_none() {
         // SAFETY: by contract.
         unsafe { chunks::give([block.cast()]) };
     }
@@ -128,6 +134,7 @@ mod tests {
     #[test]
     fn a_record_with_a_small_closure_fits_a_block() {
         println!("a header has {} bytes", size_of::<Header>());
-        assert!(is_kept(Layout::new::<Record<[usize; 4], [usize; 2]>>()));
+        let record = Layout::new::<Record<[usize; 4], [usize; 2]>>();
+        assert!(record.size() <= KEPT.size() && record.align() <= KEPT.align());
     }
 }

@@ -454,7 +454,8 @@ unsafe fn dealloc<F, T>(fiber: FiberPtr) {
     unsafe {
         // A handle's waker that its clone's panic left behind may be anybody's code (S11).
         super::body::drop_contained((*record.as_ptr()).header.join_waker.get_mut().take());
+        let scheduler = block::address(&*(*record.as_ptr()).header.scheduler);
         record.drop_in_place();
-        block::free(record);
+        block::free(record, scheduler);
     }
 }
