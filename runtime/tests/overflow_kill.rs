@@ -383,11 +383,14 @@ fn where_that_must_not_be_the_process_ends() {
                     down(0);
                 })
             };
-            // Nobody asks for it, so the fiber's last function drops it.
-            drop(runtime.spawn(result));
-            loop {
-                runtime.run(yield_now);
-            }
+            // Nobody asks for it, so the fiber's last function drops it. There is one worker, so the fiber
+            // does not end before its handle is dropped.
+            runtime.run(|| {
+                drop(spawn(result));
+                loop {
+                    yield_now();
+                }
+            });
         }
         _ => {
             ready();
