@@ -61,14 +61,16 @@ impl Unfinished {
         &self.inner.fibers
     }
 
-    /// Fibers that did not end beside [`fibers`](Self::fibers): never started, or on a worker of
+    /// Fibers that did not end beside [`fibers`](Self::fibers): never started, or parked on a worker of
     /// [`stuck_workers`](Self::stuck_workers).
     pub fn unnamed_fibers(&self) -> usize {
         self.inner.unnamed
     }
 
     /// Workers that have been inside one fiber or async task since before the shutdown, so that they
-    /// could not be asked for their fibers. By their numbers, from 0, which end their threads' names.
+    /// could not be asked for their fibers. By their numbers, from 0, which end their threads' names. The
+    /// fiber that each is inside of is among [`fibers`](Self::fibers), if it could be found by a signal
+    /// (`SIGURG`) to the worker's thread.
     pub fn stuck_workers(&self) -> &[usize] {
         &self.inner.stuck
     }

@@ -3,7 +3,7 @@
 //! Nothing of this is done before a shutdown. A worker that takes its first turn after `close` leaves
 //! counted references to its bound fibers here, and to each that it starts from then on; whoever waited
 //! in vain takes them and looks which are not done. So a stuck fiber is named although its worker
-//! can no longer be asked, unless it was stuck before the shutdown began.
+//! can no longer be asked. A worker that was stuck before the shutdown began is asked by a signal (`stall`).
 
 use parking_lot::Mutex;
 
