@@ -195,7 +195,7 @@ fn main() {
             && rounds % 8 == 0
         {
             // Arenas move about, and so do idle blocking threads of tokio's.
-            let most = [threads + 8, files, maps + 120];
+            let most = [threads + 8, files, maps + 60];
             let now = holdings_at_rest(most);
             let grown = now.iter().zip(&most).any(|(now, most)| now > most);
             ledger.check(!grown, || {
