@@ -148,10 +148,8 @@ impl Children {
     fn remember(&self, child: FiberRef) {
         const FEW: usize = 16;
         let mut all = self.all.lock();
-        if all.cancelled {
-            // By a child, while the owner waits.
-            child.wake(CANCEL);
-        }
+        // By a child, while the owner waits.
+        let late = all.cancelled.then(|| child.clone());
         let mut ended = Vec::new();
         if all.fibers.len() >= all.purge_at {
             ended = all.fibers.extract_if(.., |child| child.is_done()).collect();
@@ -159,14 +157,20 @@ impl Children {
         }
         all.fibers.push(child);
         drop(all);
-        // With a record may go a waker, which may be anybody's code.
+        // With a record may go a waker, and a wake is told to a subscriber: anybody's code, which may wait.
         drop(ended);
+        if let Some(child) = late {
+            child.wake(CANCEL);
+        }
     }
 
     fn cancel(&self) {
-        let mut all = self.all.lock();
-        all.cancelled = true;
-        for child in &all.fibers {
+        let children = {
+            let mut all = self.all.lock();
+            all.cancelled = true;
+            all.fibers.clone()
+        };
+        for child in children {
             child.wake(CANCEL);
         }
     }

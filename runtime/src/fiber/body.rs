@@ -89,6 +89,7 @@ where
         // It was asked before its first run: only its destructors run, shielded (S11).
         header.shield.set(1);
         drop_contained(closure);
+        keep_if_left(header, 1);
         header.shield.set(0);
         Err(JoinError::cancelled(header.identity()))
     } else {
@@ -99,13 +100,18 @@ where
             Err(payload) => Err(JoinError::panic(header.identity(), payload)),
         }
     };
-    if header.shield.get() > 0 || !header.frames.is_empty() {
-        // A shield or a `timeout` was left on the stack of a coroutine: see `end`.
-        header.depth.set(header.depth.get() + 1);
-    }
+    keep_if_left(header, 0);
     header.shield.set(1);
     // SAFETY: by contract.
     unsafe { end::<F, T>(fiber, result) }
+}
+
+/// User's code has run inside so many shields. If it left another, or a `timeout`, on the stack of a coroutine, that
+/// frame points to the record: see `end`.
+fn keep_if_left(header: &super::Header, shields: u32) {
+    if header.shield.get() > shields || !header.frames.is_empty() {
+        header.depth.set(header.depth.get() + 1);
+    }
 }
 
 /// # Safety
@@ -200,6 +206,7 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     }
     // What wakers, a subscriber or that result's destructor have made since.
     header.locals.free();
+    keep_if_left(header, 1);
     if header.depth.get() > 0 {
         // A wait of this fiber is on the stack of a coroutine that was left suspended. Its frame
         // points here; it will find that out and abort, but not by reading freed memory.

@@ -6,7 +6,7 @@
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
 //! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `frames`,
-//!    `root`, `left_unwinding`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs
+//!    `root`, `left_unwinding`, `unwound`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs
 //!    there (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the
 //!    record closes it.
 //!    Exceptions: whoever `State::notify` or `scan_end` made responsible for queueing reads `home`;
@@ -68,6 +68,8 @@ pub(crate) struct Header {
     pub(super) root: Cell<usize>,
     /// See `Unwinding`.
     pub(super) left_unwinding: Cell<u32>,
+    /// An unwind was begun before.
+    pub(super) unwound: Cell<bool>,
     pub(super) scheduler: Arc<dyn Schedule>,
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) id: FiberId,
@@ -227,6 +229,7 @@ impl FiberRef {
                 frames: Frames::new(),
                 root: Cell::new(0),
                 left_unwinding: Cell::new(0),
+                unwound: Cell::new(false),
                 scheduler: seed.scheduler,
                 join_waker: UnsafeCell::new(None),
                 id: seed.id,

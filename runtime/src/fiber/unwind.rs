@@ -169,7 +169,16 @@ impl Running {
     /// A suspension point of a fiber that was asked to unwind.
     #[cold]
     pub(super) fn unwind_unless_held_off(self, resumed: Resumed) {
-        if let Some(target) = self.target(self.header().shield.get(), resumed) {
+        let header = self.header();
+        let depth = header.shield.get();
+        let mut target = self.target(depth, resumed);
+        if target.is_some() && resumed == Resumed::Before && header.unwound.get() {
+            // Code that catches it may do nothing else, in a loop: first the others have a turn.
+            self.shielded(|| self.yield_now());
+            target = self.target(depth, Resumed::JustNow);
+        }
+        if let Some(target) = target {
+            header.unwound.set(true);
             unwind_to(target);
         }
     }
