@@ -1,6 +1,8 @@
 //! Giving back what nobody uses, in steps; trimming one stack.
 #![cfg(all(feature = "default-stack", feature = "unwind"))]
 
+use std::thread;
+
 use switch_asm::stack::{Slab, SlabStack, Slabs, Stack};
 
 const KIB: usize = 1024;
@@ -105,4 +107,31 @@ fn tidying_step_by_step() {
     assert!(steps > left, "{steps} steps for {left} slabs");
     assert_eq!(slabs.slab_count(), 0);
     drop(slabs.take(64 * KIB).expect("they grow again"));
+}
+
+/// The slab that is looked at may have more stacks to spare than all slabs had a moment before.
+#[test]
+fn stacks_come_back_while_somebody_tidies() {
+    let slabs = Slabs::new(4096);
+    // Slabs of larger stacks, counted after that one's, so that the moment is long.
+    let sizes = (0..16).flat_map(|n| (8..16).map(move |eighth| (eighth * 8 * KIB) << n));
+    let mut others: Vec<_> = sizes
+        .map(|size| slabs.take(size).expect("a stack"))
+        .collect();
+    // Nobody unmaps the slab that the others come back to.
+    others.push(slabs.take(16 * KIB).expect("a stack"));
+    thread::scope(|s| {
+        let giver = s.spawn(|| {
+            for _ in 0..5000 {
+                let stacks = (0..60).map(|_| slabs.take(16 * KIB).expect("a stack"));
+                drop(stacks.collect::<Vec<_>>());
+            }
+        });
+        while !giver.is_finished() {
+            slabs.tidy(0, 64, false);
+        }
+    });
+    drop(others);
+    while slabs.tidy(0, 64, false) {}
+    assert_eq!((slabs.slab_count(), slabs.taken()), (0, 0));
 }

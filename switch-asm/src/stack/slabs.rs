@@ -190,8 +190,9 @@ impl Slabs {
             // The newest first: the oldest are taken from.
             let idle = class.slabs.iter().rposition(|slab| {
                 let (own, _) = slab.spare();
-                // Nobody can take from it meanwhile.
-                spare - own >= keep && slab.is_idle()
+                // Nobody can take from it meanwhile. (But stacks come back: `own`
+                // may be more than all were just now.)
+                spare.saturating_sub(own) >= keep && slab.is_idle()
             });
             if let Some(idle) = idle {
                 if deep && class.slabs[idle].spare().1 > limit {
