@@ -61,14 +61,15 @@ impl Unfinished {
         &self.inner.fibers
     }
 
-    /// Fibers that did not end beside [`fibers`](Self::fibers): never started, or on a worker of
+    /// Fibers that did not end beside [`fibers`](Self::fibers): never started, or parked on a worker of
     /// [`stuck_workers`](Self::stuck_workers).
     pub fn unnamed_fibers(&self) -> usize {
         self.inner.unnamed
     }
 
-    /// Workers that have been inside one fiber or async task since before the shutdown, so that they
-    /// could not be asked for their fibers. By their numbers, from 0, which end their threads' names.
+    /// Workers that have been inside one fiber or async task since before the shutdown, so that of their fibers at
+    /// most the one that they are in is known. (They are asked by a signal, as for
+    /// [`stall_warning`](crate::Builder::stall_warning).) By their numbers, from 0, which end their threads' names.
     pub fn stuck_workers(&self) -> &[usize] {
         &self.inner.stuck
     }

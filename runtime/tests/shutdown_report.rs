@@ -113,29 +113,35 @@ fn the_text_names_ten_and_counts_the_rest() {
     }
 }
 
-/// It cannot say who is on it; how many there are is known.
+/// The fiber that it is in is named; of the others it is known how many there are.
 #[test]
 fn a_worker_that_was_stuck_before_is_told_by_its_number() {
     let _watchdog = watchdog(60);
     let (runtime, begun, free) = (runtime(1), Count::new(), Count::new());
     let parked: Vec<_> = (0..3).map(|_| runtime.spawn(park)).collect();
     runtime.run(settle);
-    let hog = runtime.spawn({
+    let hog = runtime.run({
         let (begun, free) = (begun.clone(), free.clone());
+        let builder = Builder::new().name("hog".into());
         move || {
-            begun.add();
-            until_thread(|| free.get() == 1);
+            let hog = builder.spawn(move || {
+                begun.add();
+                until_thread(|| free.get() == 1);
+            });
+            hog.unwrap()
         }
     });
     until(|| begun.get() == 1);
     let fresh: Vec<_> = (0..5).map(|_| runtime.spawn(|| ())).collect();
     let report = end(runtime);
     assert_eq!(report.stuck_workers(), [0]);
-    assert_eq!((report.fibers().len(), report.unnamed_fibers()), (0, 9));
+    assert_eq!((report.fibers().len(), report.unnamed_fibers()), (1, 8));
+    assert_eq!(report.fibers()[0].id(), hog.fiber().id());
     assert_eq!(report.worker_threads(), 1);
     let text = report.to_string();
     for part in [
-        "9 fibers did not end before the deadline: 9 that could not be named; ",
+        "9 fibers did not end before the deadline: fiber 'hog' (",
+        ", and 8 more; ",
         "worker 0 has been inside one fiber or async task since before the shutdown; ",
         "worker threads kept: 1",
     ] {

@@ -85,10 +85,6 @@ impl Probe {
 
     /// The fiber that the worker is running at this moment. `None`: it runs none, or does not answer within 100 ms. Not for
     /// the worker itself.
-    #[cfg_attr(
-        any(not(test), sisal_loom),
-        allow(dead_code, reason = "for a shutdown that waits in vain")
-    )]
     pub(crate) fn running_fiber(&self) -> Option<Identity> {
         let fiber = self.ask(false)?.fiber?;
         Some(fiber.identity())
