@@ -43,6 +43,7 @@ mod error;
 pub mod fiber;
 mod handle;
 mod join;
+mod keep;
 mod local_key;
 #[cfg(test)]
 mod loom_support;
