@@ -197,7 +197,7 @@ impl Builder {
     /// [is an overflow](crate::fiber::JoinError::is_overflow), and the other fibers go on. Default: the process ends, with a message that names the fiber.
     ///
     /// The fiber stops where it is, for ever. No destructor of its runs, and its stack is never used again nor freed, so
-    /// everything that it owns is leaked, with a stack of address space. Its worker's thread never ends, because frames that
+    /// everything that it owns is leaked, `fiber_local!` values included, with a stack of address space. Its worker's thread never ends, because frames that
     /// stay may use its thread-locals: when the runtime ends, that thread is left behind, and reported.
     ///
     /// The process ends as by default, and the message says why, if the fiber is scoped (of `run`, or of a

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::driver::Reactor;
 use crate::fiber::{Blocks, FiberPtr, Running, Unwinding};
+use crate::keep::stays;
 use crate::overflow::Killer;
 use crate::stall::Probe;
 
@@ -104,7 +105,9 @@ pub(crate) fn runtime() -> Option<*const ()> {
 pub(crate) fn blocks<R>(runtime: *const (), f: impl FnOnce(&Blocks) -> R) -> Option<R> {
     // SAFETY: as in `state`.
     let context = unsafe { CURRENT.get().as_ref() }?;
-    (context.runtime == runtime).then(|| f(&context.blocks))
+    let result = (context.runtime == runtime).then(|| f(&context.blocks));
+    stays();
+    result
 }
 
 /// Calls `f`, which does not switch, with all that this thread knows of itself, if it is a worker. For signal
@@ -124,10 +127,10 @@ pub(crate) fn with_context<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
 pub(crate) fn with_reactor<R>(f: impl FnOnce() -> R) -> R {
     // SAFETY: as in `state`.
     let context = unsafe { CURRENT.get().as_ref() };
-    context
-        .expect("only a worker has a reactor")
-        .reactor
-        .enter(f)
+    let context = context.expect("only a worker has a reactor");
+    let result = context.reactor.enter(f);
+    stays();
+    result
 }
 
 /// The running fiber was asked to unwind, and may not begin now. If another is in mid-unwind the worker

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::Mutex;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use crate::fiber::Identity;
 
@@ -28,13 +28,21 @@ struct Inner {
 }
 
 enum Kind {
-    /// The mutex only makes the payload `Sync`; it is never locked.
-    Panic(Mutex<Box<dyn Any + Send>>, Option<Box<str>>),
+    Panic(Payload, Option<Box<str>>),
     Cancelled,
     Overflow,
     NoStack(io::Error),
     Itself,
 }
+
+/// What a fiber panicked with. It is `Sync` although the value may not be.
+struct Payload(Box<dyn Any + Send>);
+
+// SAFETY: a shared reference gives access to the value only if that is `Sync` (`JoinError::downcast_ref`).
+unsafe impl Sync for Payload {}
+
+impl UnwindSafe for Payload {}
+impl RefUnwindSafe for Payload {}
 
 impl JoinError {
     fn new(fiber: Identity, kind: Kind) -> JoinError {
@@ -47,7 +55,7 @@ impl JoinError {
             .downcast_ref::<&'static str>()
             .map(|s| Box::from(*s))
             .or_else(|| payload.downcast_ref::<String>().map(|s| Box::from(&**s)));
-        let kind = Kind::Panic(Mutex::new(payload), text);
+        let kind = Kind::Panic(Payload(payload), text);
         JoinError::new(fiber, kind)
     }
 
@@ -108,11 +116,47 @@ impl JoinError {
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
         let Inner { fiber, kind } = *self.inner;
         match kind {
-            Kind::Panic(payload, _) => Ok(payload
-                .into_inner()
-                .unwrap_or_else(|poison| poison.into_inner())),
+            Kind::Panic(payload, _) => Ok(payload.0),
             kind => Err(JoinError::new(fiber, kind)),
         }
+    }
+
+    /// Whether the fiber panicked with a `T`: as on the error of a thread's `join`, which is the value itself.
+    ///
+    /// ```
+    /// let error = sisal::spawn(|| panic!("no milk")).join().unwrap_err();
+    /// assert!(error.is::<&str>() && !error.is::<u32>());
+    /// assert_eq!(error.downcast_ref::<&str>(), Some(&"no milk"));
+    /// assert_eq!(*error.downcast::<&str>().unwrap(), "no milk");
+    /// ```
+    pub fn is<T: Any>(&self) -> bool {
+        matches!(&self.inner.kind, Kind::Panic(payload, _) if payload.0.is::<T>())
+    }
+
+    /// What the fiber panicked with, if that is a `T`. See [`is`](Self::is) for an example.
+    ///
+    /// A `T` that is not `Sync` is given by [`downcast`](Self::downcast) only.
+    pub fn downcast_ref<T: Any + Sync>(&self) -> Option<&T> {
+        match &self.inner.kind {
+            Kind::Panic(payload, _) => payload.0.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// What the fiber panicked with, if that is a `T`. See [`is`](Self::is) for an example.
+    ///
+    /// # Errors
+    /// The error itself, if the fiber did not panic, or with something else.
+    pub fn downcast<T: Any>(self) -> Result<Box<T>, JoinError> {
+        let Inner { fiber, kind } = *self.inner;
+        let kind = match kind {
+            Kind::Panic(payload, text) => match payload.0.downcast() {
+                Ok(value) => return Ok(value),
+                Err(payload) => Kind::Panic(Payload(payload), text),
+            },
+            kind => kind,
+        };
+        Err(JoinError::new(fiber, kind))
     }
 }
 

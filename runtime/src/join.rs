@@ -46,12 +46,15 @@ impl<T> JoinHandle<T> {
     /// In a fiber this parks the fiber, on a plain thread it blocks the thread.
     ///
     /// # Errors
-    /// [`JoinError`] if the fiber panicked, was cancelled, found no stack to start on, or is the one
-    /// that joins, which would wait for ever.
+    /// [`JoinError`] if the fiber panicked, was cancelled, found no stack to start on, was ended by an overflow of its
+    /// stack, or is the one that joins, which would wait for ever.
     ///
     /// # Panics
     /// On a worker's own stack (an async task spawned from a fiber, a waker, a destructor at
     /// shutdown): `.await` the handle there.
+    ///
+    /// # Cancellation
+    /// A suspension point, also if the fiber has ended: a cancelled caller unwinds from here, and the fiber that it waits for goes on.
     ///
     /// ```
     /// sisal::run(|| {

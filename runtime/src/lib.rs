@@ -29,10 +29,12 @@
 //! - A fiber that has not started may be taken by any worker. Once started it never changes
 //!   threads; thread-locals and `!Send` values inside it are safe.
 //! - From async code, `.await` a [`fiber::JoinHandle`]. From a fiber or a plain thread, `join` it.
+//! - Cancelling a fiber, or a [`timeout`] around any code of it, unwinds it from its wait: destructors run. A panic
+//!   ends one fiber, and is told to whoever joins it.
 //! - On a worker's own stack (an async task spawned from a fiber, a waker) calls that wait panic and
 //!   name what to await instead.
 //!
-//! Rules and known limits: `docs/soundness.md` in the repository.
+//! Rules and known limits: `docs/soundness.md` in the repository; all of cancellation: `docs/cancellation.md`.
 
 mod block_on;
 mod builder;
@@ -43,6 +45,7 @@ mod error;
 pub mod fiber;
 mod handle;
 mod join;
+mod keep;
 mod local_key;
 #[cfg(test)]
 mod loom_support;

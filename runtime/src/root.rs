@@ -12,6 +12,9 @@ use crate::runtime;
 /// If `f` does, with the same payload. On a worker's own stack, before `f` starts. If the default
 /// runtime cannot be started.
 ///
+/// # Cancellation
+/// In a fiber this is a suspension point, as [`Handle::run`](crate::Handle::run) is.
+///
 /// ```
 /// let name = String::from("fiber");
 /// let greeting = sisal::run(|| format!("hello, {name}"));

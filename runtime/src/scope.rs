@@ -278,6 +278,12 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     /// [`JoinError`] if the fiber panicked, was cancelled, found no stack to start on, or is the one that
     /// joins.
+    ///
+    /// # Panics
+    /// On a worker's own stack.
+    ///
+    /// # Cancellation
+    /// A suspension point, as `JoinHandle::join` is.
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         self.raw.join()

@@ -67,10 +67,9 @@ impl Unfinished {
         self.inner.unnamed
     }
 
-    /// Workers that have been inside one fiber or async task since before the shutdown, so that they
-    /// could not be asked for their fibers. By their numbers, from 0, which end their threads' names. The
-    /// fiber that each is inside of is among [`fibers`](Self::fibers), if it could be found by a signal
-    /// (`SIGURG`) to the worker's thread.
+    /// Workers that have been inside one fiber or async task since before the shutdown, so that of their fibers at
+    /// most the one that they are in is known. (They are asked by a signal, as for
+    /// [`stall_warning`](crate::Builder::stall_warning).) By their numbers, from 0, which end their threads' names.
     pub fn stuck_workers(&self) -> &[usize] {
         &self.inner.stuck
     }

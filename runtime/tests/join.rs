@@ -187,6 +187,31 @@ fn the_payload_of_a_panic_comes_through() {
     assert_eq!(text(&*payload), "on and on");
 }
 
+/// As std's error, which is the payload itself.
+#[test]
+fn the_payload_of_a_panic_is_told_by_its_type() {
+    let _watchdog = watchdog(60);
+    let runtime = runtime(1);
+    // It need not be `Sync` to be taken.
+    let thrown = || std::panic::panic_any(std::cell::Cell::new(7));
+    let error = runtime.spawn(thrown).join().unwrap_err();
+    assert!(error.is::<std::cell::Cell<i32>>() && !error.is::<i32>());
+    assert_eq!(error.downcast_ref::<i32>(), None);
+    let error = error.downcast::<i32>().unwrap_err();
+    assert!(error.is_panic() && error.to_string().contains("a value that is no string"));
+    let value = error.downcast::<std::cell::Cell<i32>>().unwrap();
+    assert_eq!(value.get(), 7);
+
+    let error = runtime.spawn(|| panic!("a str")).join().unwrap_err();
+    assert_eq!(error.downcast_ref(), Some(&"a str"));
+
+    let handle = runtime.spawn(park);
+    drop(runtime);
+    let error = handle.join().unwrap_err();
+    assert!(!error.is::<&str>() && error.downcast_ref::<&str>().is_none());
+    assert!(error.downcast::<&str>().unwrap_err().is_cancelled());
+}
+
 #[test]
 fn an_error_that_is_no_panic_gives_no_payload() {
     let _watchdog = watchdog(60);

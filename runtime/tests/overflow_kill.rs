@@ -2,13 +2,16 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::os::unix::process::ExitStatusExt;
 use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Count, Defer, ErrorEvents, in_child, passes_in_child, role, said, until, watchdog};
+use common::{
+    Count, Defer, ErrorEvents, OnDrop, in_child, passes_in_child, role, said, until, watchdog,
+};
 use sisal::Runtime;
 use sisal::fiber::{self, park, spawn, yield_now};
 
@@ -67,6 +70,8 @@ fn marked_frame(f: impl FnOnce() -> u64) -> u64 {
     result + std::hint::black_box(&mark)[0]
 }
 
+sisal::fiber_local!(static FIBER_LOCAL: Cell<Option<OnDrop>> = const { Cell::new(None) });
+
 #[test]
 fn just_the_fiber_ends() {
     const TEST: &str = "just_the_fiber_ends";
@@ -109,6 +114,7 @@ fn just_the_fiber_ends() {
         let body = move || {
             let _captured = captured;
             let _local = dropped.on_drop();
+            FIBER_LOCAL.set(Some(dropped.on_drop()));
             match n % 3 {
                 0 => marked_frame(|| down(0)),
                 1 => marked_frame(|| sisal::block_on(async { down(0) })),
@@ -377,20 +383,23 @@ fn where_that_must_not_be_the_process_ends() {
             down_spawning(0);
         }),
         "destructor of a result" => {
-            let result = || {
-                Defer(|| {
-                    say("ready\n");
-                    down(0);
-                })
-            };
-            // Nobody asks for it, so the fiber's last function drops it. There is one worker, so the fiber
-            // does not end before its handle is dropped.
-            runtime.run(|| {
-                drop(spawn(result));
-                loop {
-                    yield_now();
+            let dropped = Count::new();
+            let result = {
+                let dropped = dropped.clone();
+                move || {
+                    until(|| dropped.get() == 1);
+                    Defer(|| {
+                        say("ready\n");
+                        down(0);
+                    })
                 }
-            });
+            };
+            // Nobody can ask for it any more, so the fiber's last function drops it.
+            drop(runtime.spawn(result));
+            dropped.add();
+            loop {
+                runtime.run(yield_now);
+            }
         }
         _ => {
             ready();

@@ -14,6 +14,7 @@ use super::record::{FiberPtr, FiberRef, Stage};
 use super::state::{ASKED, CANCEL, HANDLE, JOIN_WAKER};
 use super::unwind::Unwind;
 use crate::error::JoinError;
+use crate::keep::stays;
 
 /// Switches to a fresh fiber on the given stack, and returns when it leaves that stack.
 ///
@@ -213,6 +214,7 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
         // SAFETY: live, as above.
         std::mem::forget(unsafe { FiberRef::count(fiber) });
     }
+    stays();
 }
 
 /// Drops a result that nobody asked for, and says so if it was an error.

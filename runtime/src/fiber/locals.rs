@@ -85,6 +85,11 @@ impl Locals {
         }
     }
 
+    /// The fiber's stack is retired: its frames may use what these values point to, so nothing is destroyed.
+    pub(super) fn leak(&self) {
+        std::mem::forget(self.0.take());
+    }
+
     /// The last of the fiber: destroys what is left, and gives back the memory.
     #[inline]
     pub(super) fn free(&self) {
@@ -98,7 +103,7 @@ impl Drop for Locals {
     /// Whoever frees a record may be on any thread. The fiber's end left nothing here; the values of a
     /// fiber that never came to its end (a retired stack) are not this thread's to drop (S11).
     fn drop(&mut self) {
-        std::mem::forget(self.0.take());
+        self.leak();
     }
 }
 

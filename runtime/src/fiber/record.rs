@@ -37,6 +37,7 @@ use super::span::{Entered, TaskSpan};
 use super::state::State;
 use super::unwind::Frames;
 use crate::error::JoinError;
+use crate::keep::stays;
 use crate::shim::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The part of a record that does not depend on the closure: first what a switch touches, in 64
@@ -171,6 +172,7 @@ impl FiberPtr {
         if header.notify(reason) {
             header.scheduler.schedule(self);
         }
+        stays();
     }
 
     /// # Safety
@@ -461,4 +463,5 @@ unsafe fn dealloc<F, T>(fiber: FiberPtr) {
         record.drop_in_place();
         block::free(record, scheduler);
     }
+    stays();
 }

@@ -16,6 +16,7 @@ use tracing::span::Id;
 use super::after_switch::AfterSwitch;
 use super::body::contain;
 use super::record::{Header, Seed};
+use crate::keep::stays;
 
 /// Whether a subscriber has ever been set in this process: one relaxed load. Not the current maximal
 /// level: that may fall while a fiber is in a span, which has to be exited all the same.
@@ -110,6 +111,8 @@ impl Seed {
     }
 
     #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     fn make_span_watched(&mut self, stack_size: usize) {
         if self.extra.as_ref().is_some_and(|extra| extra.untracked) {
             return;
@@ -120,6 +123,7 @@ impl Seed {
         if span.is_some() {
             self.extra.get_or_insert_default().span = span;
         }
+        stays();
     }
 }
 

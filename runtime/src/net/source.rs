@@ -15,6 +15,7 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 use crate::block_on::block_on_until;
 use crate::current::{self, ThreadState};
+use crate::keep::Kept;
 use crate::shim::{AtomicBool, Ordering};
 use crate::time::timer;
 
@@ -234,7 +235,7 @@ fn ready(
     interest: Interest,
     deadline: Option<Instant>,
 ) -> io::Result<Option<AsyncFdReadyGuard<'_, Raw>>> {
-    match block_on_until(registration.ready(interest), deadline) {
+    match block_on_until(Kept::new(registration.ready(interest)), deadline) {
         Ok(Ok(ready)) => Ok(Some(ready)),
         // It has no other error.
         Ok(Err(_)) => Ok(None),

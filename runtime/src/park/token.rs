@@ -50,6 +50,9 @@ pub fn park() {
 /// # Panics
 /// On a worker's own stack: await a `tokio::sync::Notify` there.
 ///
+/// # Cancellation
+/// A suspension point: a cancelled fiber unwinds from here.
+///
 /// ```
 /// use std::time::Duration;
 /// sisal::run(|| sisal::fiber::park_timeout(Duration::from_millis(2))); // nobody unparks it

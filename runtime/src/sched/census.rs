@@ -3,7 +3,8 @@
 //! Nothing of this is done before a shutdown. A worker that takes its first turn after `close` leaves
 //! counted references to its bound fibers here, and to each that it starts from then on; whoever waited
 //! in vain takes them and looks which are not done. So a stuck fiber is named although its worker
-//! can no longer be asked. A worker that was stuck before the shutdown began is asked by a signal (`stall`).
+//! takes no more turns. A worker that was stuck before the shutdown began left nothing here: its signal handler
+//! is asked for the fiber that it is in (`Probe`).
 
 use parking_lot::Mutex;
 
@@ -94,12 +95,14 @@ impl Worker {
 }
 
 impl Shared {
-    /// The fibers that have not ended, and the workers that could not be asked. Once.
+    /// The fibers that have not ended, and the workers that told nothing of theirs. Once.
     pub(super) fn left_over(&self) -> (Vec<UnfinishedFiber>, Vec<usize>) {
         let (mut fibers, mut silent) = (Vec::new(), Vec::new());
         for (index, worker) in self.workers.iter().enumerate() {
             let Some(told) = worker.census.take() else {
                 silent.push(index);
+                let running = worker.probe.running_fiber();
+                fibers.extend(running.map(|fiber| UnfinishedFiber::new(fiber, false)));
                 continue;
             };
             let left = told.iter().filter(|fiber| !fiber.is_done());

@@ -19,6 +19,7 @@ use crate::current;
 use crate::driver::{BlockingPool, BlockingThreads, Spawner, TokioHandle};
 use crate::error::JoinError;
 use crate::fiber::{FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
+use crate::keep::stays;
 use crate::overflow::Grounds;
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
 use crate::shim::{AtomicU64, Figure, Ordering, fence};
@@ -164,6 +165,7 @@ impl Shared {
             Some(worker) => self.spawn_on(worker, fiber),
             None => self.spawn_outside(fiber),
         }
+        stays();
     }
 
     /// Takes in a fresh fiber that only the calling thread, a worker of this runtime, may run or
@@ -177,6 +179,7 @@ impl Shared {
         if self.admit(worker, fiber) {
             worker.push_local(fiber);
         }
+        stays();
     }
 
     /// Counts a fiber that `worker`, the caller's, spawns. False: the runtime is closed, and the

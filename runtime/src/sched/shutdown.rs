@@ -167,15 +167,8 @@ impl Shared {
         }
         let retired = exit.retired.clone();
         drop(exit);
-        let (mut fibers, silent) = self.left_over();
+        let (fibers, silent) = self.left_over();
         parts.stuck.retain(|worker| silent.contains(worker));
-        // It tells nothing by itself; its signal handler says what it is in.
-        let probes = parts
-            .stuck
-            .iter()
-            .map(|worker| &self.workers[*worker].probe);
-        let running = probes.filter_map(|probe| probe.running_fiber());
-        fibers.extend(running.map(|fiber| UnfinishedFiber::new(fiber, false)));
         parts.unnamed = (self.live() as usize).saturating_sub(fibers.len());
         parts.fibers = fibers;
         let retired = retired.into_iter();

@@ -33,6 +33,9 @@ pub fn sleep(duration: Duration) {
 /// # Panics
 /// On a worker's own stack: await `tokio::time::sleep_until` there.
 ///
+/// # Cancellation
+/// A suspension point: a cancelled fiber unwinds from here.
+///
 /// ```
 /// use std::time::{Duration, Instant};
 /// let deadline = Instant::now() + Duration::from_millis(1);

@@ -12,6 +12,7 @@ use super::elapsed::Elapsed;
 use super::timer;
 use crate::current::{self, ThreadState};
 use crate::fiber::caught;
+use crate::keep::keep;
 use crate::park::waker;
 
 /// Runs `f` for at most `duration` (resolution: 1 ms): any code that waits as fibers do, third parties'
@@ -66,11 +67,11 @@ where
     // SAFETY: the waker is used in this frame only, and clones count.
     let waker = unsafe { waker::borrowed_expire(running) };
     // Once: it is the same waker whatever `f` waits for. (tokio rounds up, also a time of zero.)
-    let first = pin!(unconstrained(sleep.as_mut())).poll(&mut Context::from_waker(&waker));
+    let first = keep(|| pin!(unconstrained(sleep.as_mut())).poll(&mut Context::from_waker(&waker)));
     if duration.is_zero() || first.is_ready() {
         waker.wake_by_ref();
     }
-    let sleep = sleep.as_ref();
+    let sleep = sleep.as_ref().inner();
     let fired = || sleep.is_elapsed();
     // Nothing of `f` is seen again after a panic of it that goes on.
     let ended = running.within(deadline, &fired, || caught(f));

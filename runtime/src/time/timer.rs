@@ -7,6 +7,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 use crate::current;
+use crate::keep::Kept;
 
 /// A timer of the worker that makes it. It does not spend tokio's budget: our operations run under
 /// a count of our own.
@@ -14,11 +15,15 @@ use crate::current;
 /// # Panics
 /// Off a worker: there is no reactor.
 pub(crate) fn sleep_until(deadline: Instant) -> impl Future<Output = ()> {
-    unconstrained(plain_until(deadline))
+    Kept::new(unconstrained(sleep(deadline)))
 }
 
 /// The same, for whoever sees to the budget itself.
-pub(super) fn plain_until(deadline: Instant) -> Sleep {
+pub(super) fn plain_until(deadline: Instant) -> Kept<Sleep> {
+    Kept::new(sleep(deadline))
+}
+
+fn sleep(deadline: Instant) -> Sleep {
     current::with_reactor(|| tokio::time::sleep_until(deadline.into()))
 }
 

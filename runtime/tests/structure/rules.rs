@@ -218,6 +218,31 @@ pub(crate) fn check_orderings(sources: &[Source]) -> Found {
     (count, wrong)
 }
 
+/// A function in a section of `overflow::kill` ends with `stays()`: else its last call may become a jump, and its frame
+/// is not found. `except`: files whose functions do not end with a call that matters.
+pub(crate) fn check_frames_stay(sources: &[Source], except: &[&str]) -> Found {
+    let (mut count, mut wrong) = (0, Vec::new());
+    for source in sources {
+        if except.contains(&source.name.as_str()) {
+            continue;
+        }
+        let marked = |(_, code): &(usize, &str)| has_word(code, "link_section");
+        for (line, code) in source.code().filter(marked) {
+            let end = format!("{}}}", &code[..code.len() - code.trim_start().len()]);
+            let body = &source.lines[line..];
+            let mut body = body.iter().take_while(|line| line.code.trim_end() != end);
+            match body.any(|line| line.code.contains("stays()")) {
+                true => count += 1,
+                false => wrong.push(format!(
+                    "{}:{line}: a frame that need not stay",
+                    source.name
+                )),
+            }
+        }
+    }
+    (count, wrong)
+}
+
 pub(crate) fn check_unfinished(sources: &[Source]) -> Found {
     let (mut count, mut wrong) = (0, Vec::new());
     for source in sources {
@@ -351,6 +376,17 @@ fn an_ordering_without_a_comment_is_found() {
     assert_eq!((count, wrong.len()), (1, 1), "{wrong:?}");
     let words = Source::new("a.rs", "use x::Release;\nlet releaser = AcquireNot;\n");
     assert_eq!(check_orderings(&[words]), (0, vec![]));
+}
+
+#[test]
+fn a_frame_that_need_not_stay_is_found() {
+    let good = "#[link_section = \"k\"]\nfn a() {\n    if b() {\n    }\n    stays();\n}\n";
+    let bad =
+        format!("{good}#[link_section = \"k\"]\nfn c() {{\n    b()\n}}\nfn d() {{ stays() }}\n");
+    let bad = Source::new("a.rs", &bad);
+    let (count, wrong) = check_frames_stay(std::slice::from_ref(&bad), &[]);
+    assert_eq!((count, wrong.len()), (1, 1), "{wrong:?}");
+    assert_eq!(check_frames_stay(&[bad], &["a.rs"]), (0, vec![]));
 }
 
 #[test]
