@@ -30,6 +30,14 @@ pub(crate) enum Turn {
     Exit,
 }
 
+/// Called by a worker's thread before it waits for events, when it has no async task to run, and after that,
+/// before it runs one.
+#[derive(Clone, Copy)]
+pub(crate) struct Waits {
+    pub(crate) begin: fn(),
+    pub(crate) end: fn(),
+}
+
 /// A worker's reactor. Made and used on the worker's thread.
 pub(crate) struct Driver {
     runtime: LocalRuntime,
@@ -43,9 +51,13 @@ impl Driver {
         foreign: Option<Handle>,
         most_blocking: usize,
         blocking: &BlockingThreads,
+        waits: Waits,
     ) -> io::Result<Driver> {
         let mut builder = Builder::new_current_thread();
         builder.enable_all().max_blocking_threads(most_blocking);
+        builder
+            .on_thread_park(waits.begin)
+            .on_thread_unpark(waits.end);
         let runtime = blocking
             .watch(&mut builder)
             .build_local(LocalOptions::default())?;

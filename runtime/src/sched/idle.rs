@@ -13,7 +13,7 @@ use crate::shim::{AtomicBool, AtomicUsize, Mutex, Ordering, fence};
 pub(super) struct Idle {
     sleepers: AtomicUsize,
     searchers: AtomicUsize,
-    /// Sleepers that have a timer to look again, because they hold back from something fresh.
+    /// Those at rest that have a timer to look again, because they hold back from something fresh.
     watchers: AtomicUsize,
     lock: Mutex<()>,
 }
@@ -24,8 +24,11 @@ pub(super) struct SleepFlag {
     asleep: AtomicBool,
     /// Whoever ended its sleep counted it as a searcher.
     sent_to_search: AtomicBool,
-    /// It counts as a watcher while it sleeps, and as a searcher when it wakes.
+    /// It counts as a watcher while it is at rest, and as a searcher when it wakes.
     watching: AtomicBool,
+    /// It is in its reactor. A sleeper that is not yet there, or was just there, may run an async task, and
+    /// that may take long: nobody relies on it.
+    resting: AtomicBool,
 }
 
 /// How a sleep ended.
@@ -42,6 +45,7 @@ impl SleepFlag {
             asleep: AtomicBool::new(false),
             sent_to_search: AtomicBool::new(false),
             watching: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
         }
     }
 }
@@ -62,16 +66,54 @@ impl Idle {
     pub(super) fn announce(&self, flag: &SleepFlag, watch: bool) {
         {
             let _locked = self.lock.lock();
-            if watch {
-                flag.watching.store(true, Ordering::Relaxed);
-                self.watchers.fetch_add(1, Ordering::Relaxed);
-            }
+            flag.watching.store(watch, Ordering::Relaxed);
             flag.asleep.store(true, Ordering::Relaxed);
             self.sleepers.fetch_add(1, Ordering::Relaxed);
         }
         // SeqCst pairs with `inbox::published`: either the pusher sees the flag, or the look that
         // follows sees the push.
         fence(Ordering::SeqCst);
+    }
+
+    /// Sleeper: about to wait in its reactor. True: it does not watch, so if there is something fresh now
+    /// that nobody searches for, it was pushed since the sleep began, and this one has to look.
+    #[must_use]
+    pub(super) fn rest(&self, flag: &SleepFlag) -> bool {
+        let watching = {
+            let _locked = self.lock.lock();
+            if !flag.asleep.load(Ordering::Relaxed) {
+                return false;
+            }
+            flag.resting.store(true, Ordering::Relaxed);
+            let watching = flag.watching.load(Ordering::Relaxed);
+            if watching {
+                self.watchers.fetch_add(1, Ordering::Relaxed);
+            }
+            watching
+        };
+        // SeqCst pairs with `inbox::published`, as in `announce`.
+        fence(Ordering::SeqCst);
+        !watching
+    }
+
+    /// Sleeper: was in its reactor. True: it counts as a searcher, so it takes a turn before all else.
+    #[must_use]
+    pub(super) fn stir(&self, flag: &SleepFlag) -> bool {
+        let _locked = self.lock.lock();
+        self.stop_watching(flag);
+        flag.resting.store(false, Ordering::Relaxed);
+        flag.sent_to_search.load(Ordering::Relaxed)
+    }
+
+    /// Under the lock. Pushers rely on a watcher: it has a searcher's duty from here on.
+    fn stop_watching(&self, flag: &SleepFlag) {
+        let watching = flag.watching.load(Ordering::Relaxed);
+        if watching && flag.resting.load(Ordering::Relaxed) {
+            self.watchers.fetch_sub(1, Ordering::Relaxed);
+            self.searchers.fetch_add(1, Ordering::Relaxed);
+            flag.sent_to_search.store(true, Ordering::Relaxed);
+            flag.watching.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Anybody: ends a sleep. True for exactly one caller per sleep, who then wakes the reactor
@@ -85,20 +127,15 @@ impl Idle {
         self.end_sleep_locked(flag, false)
     }
 
-    fn end_sleep_locked(&self, flag: &SleepFlag, mut search: bool) -> bool {
+    fn end_sleep_locked(&self, flag: &SleepFlag, search: bool) -> bool {
         let asleep = flag.asleep.load(Ordering::Relaxed);
         if !asleep {
             return false;
         }
         flag.asleep.store(false, Ordering::Relaxed);
         self.sleepers.fetch_sub(1, Ordering::Relaxed);
-        if flag.watching.load(Ordering::Relaxed) {
-            // Pushers relied on it: it has a searcher's duty from here on.
-            flag.watching.store(false, Ordering::Relaxed);
-            self.watchers.fetch_sub(1, Ordering::Relaxed);
-            search = true;
-        }
-        if search {
+        self.stop_watching(flag);
+        if search && !flag.sent_to_search.load(Ordering::Relaxed) {
             self.searchers.fetch_add(1, Ordering::Relaxed);
             flag.sent_to_search.store(true, Ordering::Relaxed);
         }
@@ -116,7 +153,7 @@ impl Idle {
     }
 
     /// After a push of work that anybody may take, and `inbox::published`: the worker to wake, of those
-    /// that sleep the one with the least load. None if it would only hold back, its load being above
+    /// that are at rest the one with the least load. None if it would only hold back, its load being above
     /// `bar()`, and somebody watches already.
     pub(super) fn pick_sleeper<'a, R>(
         &self,
@@ -133,7 +170,8 @@ impl Idle {
         if needless() {
             return None;
         }
-        let sleeping = workers.filter(|(flag, ..)| self.is_asleep(flag));
+        let sleeping = workers
+            .filter(|(flag, ..)| self.is_asleep(flag) && flag.resting.load(Ordering::Relaxed));
         let (flag, load, worker) = sleeping.min_by_key(|&(_, load, _)| load)?;
         if self.watchers.load(Ordering::Relaxed) > 0 && load > bar() {
             return None;

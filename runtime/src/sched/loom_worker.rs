@@ -21,7 +21,9 @@ use crate::shim::Ordering;
 /// As `worker::main` makes it. The thread-local context stays empty: to loom all threads are one.
 fn worker(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> Worker {
     let threads = &shared.workers[index].blocking;
-    let reactor = Driver::new(None, 1, threads).unwrap().reactor();
+    let reactor = Driver::new(None, 1, threads, super::WAITS)
+        .unwrap()
+        .reactor();
     Worker::new(Arc::clone(shared), index, deque, reactor)
 }
 
@@ -77,12 +79,16 @@ fn start_in_time(
                 break;
             }
             task(&worker);
+            if turn == Turn::Again {
+                continue;
+            }
+            worker.rest();
             match turn {
                 // The timer may be first.
                 Turn::SleepFor(_) if timers => thread::yield_now(),
-                Turn::Sleep | Turn::SleepFor(_) => bell.wait(),
-                _ => {}
+                _ => bell.wait(),
             }
+            worker.stir();
         }
         assert!(worker.queues.is_empty(), "an exit leaves a fiber behind");
         assert!(worker.bound.borrow().is_empty(), "or on its stack");

@@ -10,7 +10,7 @@ use super::shared::{Remote, Shared, bump};
 use super::start::Starting;
 use super::stats::add;
 use crate::current::{self, Context};
-use crate::driver::{Driver, Reactor, Turn, has_budget_remaining};
+use crate::driver::{Driver, Reactor, Turn, Waits, has_budget_remaining};
 use crate::error::JoinError;
 use crate::fiber::{
     self, AfterSwitch, Blocks, FiberPtr, FiberRef, IdSupply, Unwinding, WorkerSpan,
@@ -61,6 +61,18 @@ pub(super) struct Worker {
     watched: bool,
 }
 
+/// What a reactor calls when its thread waits.
+const WAITS: Waits = {
+    fn own(f: impl FnOnce(&Worker)) {
+        // SAFETY: as in `Shared::local_worker`.
+        current::with_context(|context| f(unsafe { &*context.worker.cast::<Worker>() }));
+    }
+    Waits {
+        begin: || own(Worker::rest),
+        end: || own(Worker::stir),
+    }
+};
+
 /// A worker must not unwind: its fibers' frames would stay behind, with borrows in them (S7).
 struct AbortOnUnwind;
 
@@ -82,7 +94,7 @@ pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, st
     let threads = &shared.workers[index].blocking;
     // Signal handlers run on it: a fiber's stack may be at its end, or have only a little left.
     let made = AlternateStack::new().and_then(|alternate| {
-        let driver = Driver::new(shared.config.tokio.clone(), blocking.max(1), threads)?;
+        let driver = Driver::new(shared.config.tokio.clone(), blocking.max(1), threads, WAITS)?;
         Ok((alternate, driver))
     });
     let (_alternate, driver) = match made {
@@ -198,18 +210,13 @@ impl Worker {
             left -= 1;
             // Without budget every tokio future is pending: polling one would be waste.
             if left == 0 || !has_budget_remaining() {
-                break self.pause();
+                // tokio looks at timers and I/O, and if it held wakers back for lack of budget it
+                // calls them first.
+                break Turn::Again;
             }
         };
         add(&self.remote().stats.switches, u64::from(interval - left));
         turn
-    }
-
-    /// Ends a turn so that tokio looks at timers and I/O.
-    fn pause(&self) -> Turn {
-        // There may be nothing to run but what the reactor brings; the next turn finds out, and
-        // if tokio held wakers back for lack of budget it calls them first.
-        Turn::Again
     }
 
     #[inline]
@@ -385,6 +392,22 @@ impl Worker {
             shared.wake_searcher();
         }
         None
+    }
+
+    /// There is no async task to run either. From here to `stir` others rely on this worker's sleep.
+    fn rest(&self) {
+        let shared = &self.shared;
+        let must_look = self.slept.get() && shared.idle.rest(&self.remote().sleep);
+        if must_look && shared.has_fresh() && !shared.idle.has_searchers() {
+            self.ask_turn();
+        }
+    }
+
+    /// Async tasks may run now; a searcher's turn comes first.
+    fn stir(&self) {
+        if self.slept.get() && self.shared.idle.stir(&self.remote().sleep) {
+            self.ask_turn();
+        }
     }
 
     #[inline]

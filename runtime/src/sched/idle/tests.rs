@@ -8,6 +8,7 @@ fn asleep<const N: usize>(loads: [u64; N], watching: &[usize]) -> (Idle, [(Sleep
     let workers = loads.map(|load| (SleepFlag::new(), load));
     for (index, (flag, _)) in workers.iter().enumerate() {
         idle.announce(flag, watching.contains(&index));
+        assert_eq!(idle.rest(flag), !watching.contains(&index));
     }
     (idle, workers)
 }
@@ -95,4 +96,20 @@ fn a_watcher_wakes_as_a_searcher() {
         assert!(!idle.has_searchers());
         assert_eq!(push(&idle, &workers, 4), Some(0));
     }
+}
+
+/// Its thread may be inside an async task, for long: nobody relies on it.
+#[test]
+fn a_sleeper_that_is_not_in_its_reactor_is_not_woken_for_a_push() {
+    let (idle, workers) = asleep([0, 50], &[1]);
+    assert!(!idle.stir(&workers[0].0), "it may go on");
+    assert_eq!(push(&idle, &workers, 4), None);
+    assert!(idle.stir(&workers[1].0), "what it watched is its business");
+    assert!(idle.has_searchers() && idle.wake_up(&workers[1].0).searching);
+    assert!(idle.end_search());
+    assert_eq!(push(&idle, &workers, 4), None);
+    // What is for it alone ends its sleep all the same.
+    assert!(idle.rest(&workers[0].0) && !idle.stir(&workers[0].0));
+    assert!(idle.end_sleep(&workers[0].0) && !idle.has_searchers());
+    assert!(!idle.rest(&workers[0].0));
 }
