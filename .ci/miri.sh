@@ -17,8 +17,8 @@ unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 # Clocks are the system's: some tests wait for a deadline. A waker or a record that leaks is an error.
 export MIRIFLAGS="-Zmiri-disable-isolation"
 
-# Miri has no unwinder to ask for frames, and maps no stacks.
-skip=(--skip may_unwind --skip runtime::tests)
+# Miri has no unwinder to ask for frames nor a loader to ask for modules, and maps no stacks.
+skip=(--skip may_unwind --skip runtime::tests --skip walk::tests)
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
