@@ -215,11 +215,8 @@ impl Shared {
             worker.push_fresh(fiber);
             return self.wake_searcher();
         }
-        let (other, _) = self.least_loaded();
-        if self.idle.is_asleep(&self.workers[other].sleep) {
-            return self.send(other, fiber);
-        }
-        // It may be busy for long, and what is in its inbox cannot be stolen.
+        // Not to the inbox of the least loaded, though that is the sleeper who is woken: it may become busy for long
+        // meanwhile, and what is in there cannot be stolen.
         self.injector.push(fiber);
         self.wake_searcher();
     }
