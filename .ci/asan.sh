@@ -61,6 +61,8 @@ fi
 
 # About the tree, the build or the size of a stack, not about memory; or much work for little that the others do not have.
 skip_files=(structure links auto_traits backtraces builder fairness_budget stress)
+# They fault on purpose, and the sanitizer says so first; they limit the address space, of which it needs more.
+skip_files+=(overflow overflow_kill no_threads)
 skip_runtime=(
     # Counts allocations, of which the sanitizer keeps what is freed.
     wakers_leak_nothing
