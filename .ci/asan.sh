@@ -70,11 +70,9 @@ skip_runtime=(
     # Counts mappings, of which the sanitizer has some itself.
     runtimes_leave_nothing_behind
     # Looks where locals are: not on the stack, if returns are watched.
-    fibers_that_never_wait_share_one_stack named_children_with_stacks_of_their_own
+    fibers_that_never_wait_share_one_stack named_children_with_stacks_of_their_own the_builders_settings_hold
     # Wants more of the address space than is left.
     a_local_fiber_without_a_stack_is_dropped_on_its_worker
-    # Its stack is too small for the sanitizer's frames.
-    the_builders_settings_hold
 )
 log_runtime=$(mktemp)
 trap 'rm -f "$log" "$log_runtime"' EXIT
