@@ -25,53 +25,66 @@ fn the_children_end_before_the_owner() {
     for workers in [1, 2] {
         for by_deadline in [false, true] {
             for in_closure in [false, true] {
-                let runtime = runtime(workers);
-                let log = Arc::new(Mutex::new(Vec::new()));
-                let begun = Count::new();
-                let owner = runtime.spawn({
-                    let (log, begun) = (Arc::clone(&log), begun.clone());
-                    move || {
-                        let say = |what| log.lock().unwrap().push(what);
-                        let work = || {
-                            let lent = Defer(|| say("owner's frame"));
-                            scope(|s| {
-                                for _ in 0..3 {
-                                    s.spawn(|| {
-                                        let _lent = &lent;
-                                        let _waits = Defer(|| {
-                                            // What it borrowed is there, for as long as it takes.
-                                            sleep(Duration::from_millis(1));
-                                            yield_now();
-                                            say("child");
-                                        });
-                                        begun.add();
-                                        sleep(LONG);
-                                    });
-                                }
-                                if in_closure {
-                                    park();
-                                }
-                            });
-                            say("after");
-                        };
-                        match by_deadline {
-                            true => assert!(timeout(SHORT, work).is_err()),
-                            false => work(),
-                        }
-                    }
-                });
-                until(|| begun.get() == 3);
-                if !by_deadline {
-                    owner.cancel();
+                // A deadline that comes before the children have begun shows nothing.
+                let mut time = SHORT;
+                while !children_end_first(workers, by_deadline, in_closure, time) {
+                    time *= 2;
                 }
-                let ended = owner.join();
-                let what = format!("{workers}, {by_deadline}, {in_closure}");
-                assert_eq!(ended.is_ok(), by_deadline, "{what}");
-                let log = log.lock().unwrap().clone();
-                assert_eq!(log, ["child", "child", "child", "owner's frame"], "{what}");
             }
         }
     }
+}
+
+/// False: not all children had begun when it was over.
+fn children_end_first(workers: usize, by_deadline: bool, in_closure: bool, time: Duration) -> bool {
+    let runtime = runtime(workers);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let begun = Count::new();
+    let owner = runtime.spawn({
+        let (log, begun) = (Arc::clone(&log), begun.clone());
+        move || {
+            let say = |what| log.lock().unwrap().push(what);
+            let work = || {
+                let lent = Defer(|| say("owner's frame"));
+                scope(|s| {
+                    for _ in 0..3 {
+                        s.spawn(|| {
+                            let _lent = &lent;
+                            let _waits = Defer(|| {
+                                // What it borrowed is there, for as long as it takes.
+                                sleep(Duration::from_millis(1));
+                                yield_now();
+                                say("child");
+                            });
+                            begun.add();
+                            sleep(LONG);
+                        });
+                    }
+                    if in_closure {
+                        park();
+                    }
+                });
+                say("after");
+            };
+            match by_deadline {
+                true => assert!(timeout(time, work).is_err()),
+                false => work(),
+            }
+        }
+    });
+    until(|| begun.get() == 3 || owner.is_finished());
+    if !by_deadline {
+        owner.cancel();
+    }
+    let ended = owner.join();
+    let what = format!("{workers}, {by_deadline}, {in_closure}");
+    assert_eq!(ended.is_ok(), by_deadline, "{what}");
+    if by_deadline && begun.get() < 3 {
+        return false;
+    }
+    let log = log.lock().unwrap().clone();
+    assert_eq!(log, ["child", "child", "child", "owner's frame"], "{what}");
+    true
 }
 
 /// Through `run`, a scope in a scope, and a runtime that is another's.
