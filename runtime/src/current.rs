@@ -145,14 +145,6 @@ pub(crate) fn defer_cancel(running: Running) {
     }
 }
 
-/// Whether another fiber of this worker than the running one may be in mid-unwind.
-#[inline(never)]
-pub(crate) fn unwinding_beside(running: Running) -> bool {
-    // SAFETY: as in `state`.
-    let context = unsafe { CURRENT.get().as_ref() };
-    context.is_none_or(|context| context.unwinding.beside(running.header()))
-}
-
 /// Whether the running fiber may have been in mid-unwind when it last left its stack.
 #[inline(never)]
 pub(crate) fn left_unwinding(running: Running) -> bool {

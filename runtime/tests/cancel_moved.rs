@@ -6,8 +6,10 @@ use common::{in_child, role, runtime, said, watchdog};
 use sisal::fiber::{self, scope, shield, spawn, yield_now};
 use sisal::timeout;
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 use switch_asm::{Coroutine, CoroutineResult};
 
@@ -150,5 +152,36 @@ fn an_unwind_goes_through_a_coroutine() {
         });
         assert!(ended.is_err());
         assert_eq!(*drops.borrow(), 1);
+    });
+}
+
+/// A coroutine that is suspended in mid-unwind leaves its thread panicking, and nobody on its own stack: whoever
+/// resumed it is cancelled, and its deadlines come.
+#[test]
+fn beside_a_coroutine_in_mid_unwind() {
+    let _watchdog = watchdog(60);
+    runtime(1).run(|| {
+        let kept = Arc::new(Mutex::new(None));
+        let waits = spawn({
+            let kept = Arc::clone(&kept);
+            move || {
+                let mut unwinds = Here(Coroutine::new(|yielder, ()| {
+                    let _suspends = common::Defer(|| yielder.suspend(()));
+                    resume_unwind(Box::new("first"));
+                }));
+                assert!(matches!(unwinds.0.resume(()), CoroutineResult::Yield(())));
+                *kept.lock().unwrap() = Some(unwinds);
+                assert!(thread::panicking() && !fiber::panicking());
+                assert!(timeout(Duration::from_millis(3), fiber::park).is_err());
+                fiber::park();
+            }
+        });
+        common::until(|| kept.lock().unwrap().is_some());
+        waits.cancel();
+        assert!(waits.join().unwrap_err().is_cancelled());
+        let mut unwinds = kept.lock().unwrap().take().unwrap();
+        let first = catch_unwind(AssertUnwindSafe(|| unwinds.0.resume(())));
+        assert_eq!(common::text(&*first.unwrap_err()), "first");
+        assert!(!thread::panicking());
     });
 }

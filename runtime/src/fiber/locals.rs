@@ -175,6 +175,7 @@ mod tests {
             let again = locals.get_or_init(key, || -> usize { unreachable!() });
             assert_eq!(*again.unwrap(), key * 10);
         }
+        locals.free();
     }
 
     #[test]

@@ -18,8 +18,7 @@ use crate::loom_support::{explore, fiber};
 pub(crate) struct Home {
     queued: AtomicUsize,
     thread: OnceLock<Thread>,
-    /// Written by the worker while the fiber runs, read by whoever queues it: as `home`, which is
-    /// written before the first run only.
+    /// Written by the worker before the first run, read by whoever queues the fiber: as `home`.
     bound: UnsafeCell<u32>,
     /// Changed by the fiber whenever it runs.
     stack: UnsafeCell<u32>,
@@ -152,8 +151,6 @@ impl OnStack<'_> {
 
     /// `Running::park`: away from the stack, and back when somebody called.
     pub(crate) fn park(&self) {
-        // SAFETY: whoever queues the fiber waits for PARKED.
-        self.home.bound.with_mut(|bound| unsafe { *bound = 7 });
         self.touch();
         if self.header.park() {
             // The worker queues it itself. Nobody else does.

@@ -418,11 +418,6 @@ impl Header {
         self.state.is_cut_short()
     }
 
-    /// Whether the fiber has a stack.
-    pub(crate) fn is_started(&self) -> bool {
-        self.base.get().is_some()
-    }
-
     /// Its worker, about to run it: see [`State::begin`].
     #[inline]
     pub(crate) fn begin(&self) {

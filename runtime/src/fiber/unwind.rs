@@ -193,8 +193,6 @@ impl Running {
             return true; // others of this worker do
         }
         match target {
-            // Who else? And an unwind of its own is on its way to the root, or to a `catch_unwind`.
-            Target::Root if !current::unwinding_beside(self) => false,
             Target::Root => may_unwind_to(self.header().root.get()),
             Target::Frame(address, _) => may_unwind_to(address),
         }

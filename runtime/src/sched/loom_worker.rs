@@ -289,15 +289,15 @@ fn loom_worker_child_against_close() {
             let here = Arc::clone(&here);
             move || {
                 let worker = *here.lock().unwrap() as *const Worker;
-                // SAFETY: the worker whose inbox the parent is in outlives it.
+                // SAFETY: the worker whose queue the parent is in outlives it.
                 let worker = unsafe { &*worker };
                 worker.shared.spawn_on(worker, child);
             }
         });
         // Not where it can be stolen.
         shared.outside.spawned.fetch_add(1, Ordering::SeqCst);
-        shared.workers[0].inbox.push(parent);
         let made = move |worker: &Worker| {
+            worker.queues.push_local(parent);
             *here.lock().unwrap() = std::ptr::from_ref(worker) as usize;
         };
         let spawner = start_made(&shared, 0, deques.pop().unwrap(), made, |_| ());

@@ -153,24 +153,15 @@ impl Queues {
         fiber.map(Pick::Fresh)
     }
 
-    /// Moves what others sent into the queues where it belongs.
-    pub(super) fn empty_inbox(&self, shared: &Shared, index: usize) {
-        let (mut fresh, mut taken) = (false, 0);
+    /// Moves what others woke to `ready`.
+    fn empty_inbox(&self, shared: &Shared, index: usize) {
+        let mut taken = 0;
         shared.workers[index].inbox.take(|fiber| {
             taken += 1;
-            // SAFETY: a queued fiber is live, and its queue's owner may ask (rule 2).
-            if unsafe { fiber.header() }.is_started() {
-                self.push_ready(fiber);
-            } else {
-                self.fresh.push(fiber);
-                fresh = true;
-            }
+            self.push_ready(fiber);
         });
         if taken > 0 {
             add(&shared.workers[index].stats.inbox_pops, taken);
-        }
-        if fresh {
-            shared.wake_searcher();
         }
     }
 

@@ -186,8 +186,6 @@ impl Worker {
             self.searching.set(end.searching);
             add(&remote.stats.woken, u64::from(end.by_other));
         }
-        // What is fresh in there becomes stealable before this worker is busy.
-        self.queues.empty_inbox(&self.shared, self.index);
     }
 
     fn run_fibers(&self) -> Turn {
