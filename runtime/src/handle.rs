@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::current::{self, ThreadState};
 use crate::driver::Spawner;
-use crate::fiber::{Extra, FiberRef, Seed};
+use crate::fiber::{Extra, FiberRef, Lent, Seed, make_span};
 use crate::join::JoinHandle;
 use crate::metrics::Metrics;
 use crate::runtime;
@@ -247,16 +247,15 @@ impl Handle {
         counted
     }
 
-    fn seed(&self, spawned_at: &'static Location<'static>, extra: Option<Box<Extra>>) -> Seed {
-        let mut seed = Seed {
-            id: self.shared.next_id(),
+    fn seed(&self, spawned_at: &'static Location<'static>, extra: Option<Box<Extra>>) -> Seed<'_> {
+        let id = self.shared.next_id();
+        Seed {
+            id,
             spawned_at,
-            scheduler: Arc::<Shared>::clone(&self.shared),
+            scheduler: Lent::new(&self.shared),
             hooked: self.shared.config.on_switch.is_some(),
-            extra,
-        };
-        seed.make_span(self.shared.config.stack_size);
-        seed
+            extra: make_span(id, spawned_at, extra, self.shared.config.stack_size),
+        }
     }
 }
 

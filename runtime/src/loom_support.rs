@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::task::Wake;
 
 use crate::driver::BlockingPool;
-use crate::fiber::{FiberId, FiberPtr, FiberRef, Schedule, Seed};
+use crate::fiber::{FiberId, FiberPtr, FiberRef, Lent, Schedule, Seed};
 use crate::sched::{Config, Shared};
 use crate::shim::deque::Worker as Deque;
 
@@ -133,13 +133,13 @@ pub(crate) fn no_panic<R>(f: impl FnOnce() -> R) -> R {
 /// A fiber, as spawning makes it: the queues' pointer and a counted reference.
 #[track_caller]
 pub(crate) fn fiber<T: Send + 'static>(
-    scheduler: Arc<dyn Schedule>,
+    scheduler: Arc<impl Schedule + 'static>,
     closure: impl FnOnce() -> T + Send + 'static,
 ) -> (FiberPtr, FiberRef) {
     let seed = Seed {
         id: FiberId::next(),
         spawned_at: Location::caller(),
-        scheduler,
+        scheduler: Lent::new(&scheduler),
         hooked: false,
         extra: None,
     };

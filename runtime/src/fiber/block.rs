@@ -6,9 +6,10 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
-use super::chunks::{self, BLOCK, Records};
-use super::schedule::Schedule;
+use super::chunks::{self, BLOCK};
+use super::schedule::{Lent, Schedule};
 use crate::current;
 
 /// The one size that is kept: a record's fixed part is some 180 bytes, so this holds closures that
@@ -41,14 +42,14 @@ impl Blocks {
     }
 
     #[inline]
-    fn pop(&self, scheduler: &dyn Schedule) -> Option<NonNull<u8>> {
-        self.get().pop().or_else(|| self.fetch(scheduler.records()))
+    fn pop(&self, scheduler: &Arc<dyn Schedule>) -> Option<NonNull<u8>> {
+        self.get().pop().or_else(|| self.fetch(scheduler))
     }
 
     #[cold]
-    fn fetch(&self, records: &Records) -> Option<NonNull<u8>> {
+    fn fetch(&self, scheduler: &Arc<dyn Schedule>) -> Option<NonNull<u8>> {
         let blocks = self.get();
-        records.take(blocks, BATCH).ok()?;
+        chunks::take(scheduler, blocks, BATCH).ok()?;
         blocks.pop()
     }
 
@@ -86,40 +87,43 @@ fn is_kept(layout: Layout) -> bool {
         && !cfg!(any(test, sisal_loom, miri))
 }
 
-/// Memory for an `R`, to be freed by [`free`].
-pub(super) fn allocate<R>(scheduler: &dyn Schedule) -> NonNull<R> {
+/// Memory for an `R`, to be freed by [`free`], and its scheduler, which stays until then: a chunk counts it for all of
+/// its blocks, what is from the allocator by itself.
+pub(super) fn allocate<R>(scheduler: &Lent<'_>) -> (NonNull<R>, Lent<'static>) {
     let layout = Layout::new::<R>();
-    let block = if is_kept(layout) {
+    let (block, counted) = if is_kept(layout) {
         // Off the runtime's workers: one at a time.
-        current::blocks(address(scheduler), |blocks| blocks.pop(scheduler))
-            .unwrap_or_else(|| scheduler.records().take_one().ok())
+        let block = current::blocks(scheduler.address(), |blocks| blocks.pop(scheduler))
+            .unwrap_or_else(|| chunks::take_one(scheduler).ok());
+        // SAFETY: a chunk stays as long as one of its blocks is somebody's.
+        (block, unsafe { Lent::lend(scheduler) })
     } else {
         // SAFETY: a record is not empty.
-        NonNull::new(unsafe { alloc(layout) })
+        let block = NonNull::new(unsafe { alloc(layout) });
+        (block, Lent::counted(scheduler))
     };
     match block {
-        Some(block) => block.cast(),
+        Some(block) => (block.cast(), counted),
         None => handle_alloc_error(layout),
     }
 }
 
-/// Whose records a worker keeps at hand.
-pub(super) fn address(scheduler: &dyn Schedule) -> *const () {
-    std::ptr::from_ref(scheduler).cast()
-}
-
-/// Frees what [`allocate`] gave. The value is not dropped. `scheduler` is the address of the one that
-/// `allocate` was given, who may be gone.
+/// Frees what [`allocate`] gave. The value is not dropped.
 ///
 /// # Safety
-/// `block` came from `allocate::<R>`, is freed once, and is not used again.
-pub(super) unsafe fn free<R>(block: NonNull<R>, scheduler: *const ()) {
+/// Both came from one `allocate::<R>`, are freed once, and are not used again.
+pub(super) unsafe fn free<R>(block: NonNull<R>, scheduler: Lent<'static>) {
     let layout = Layout::new::<R>();
     if !is_kept(layout) {
         // SAFETY: by contract; `layout` is what it was allocated with.
-        return unsafe { dealloc(block.cast().as_ptr(), layout) };
+        unsafe {
+            dealloc(block.cast().as_ptr(), layout);
+            scheduler.give_up();
+        }
+        return;
     }
-    if current::blocks(scheduler, |blocks| blocks.push(block.cast())).is_none() {
+    let kept = current::blocks(scheduler.address(), |blocks| blocks.push(block.cast()));
+    if kept.is_none() {
         // SAFETY: by contract.
         unsafe { chunks::give([block.cast()]) };
     }

@@ -3,6 +3,7 @@
 //! Panics stop here; the result is stored here; nothing unwinds out of here.
 
 use std::any::Any;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use switch_asm::arch;
@@ -28,7 +29,7 @@ pub(crate) unsafe fn start(fiber: FiberPtr, stack: SlabStack) -> AfterSwitch {
     // returns, and the pointer it gets is live until it ends.
     let sp = unsafe { arch::init_stack(&stack, entry, fiber) };
     header.sp.set(Some(sp));
-    header.stack.set(Some(stack));
+    header.stack.set(MaybeUninit::new(stack));
     // SAFETY: by contract; `sp` was just made.
     unsafe { resume(fiber) }
 }
@@ -262,8 +263,10 @@ impl super::Header {
     /// Takes the stack of a fiber that has ended.
     ///
     /// # Safety
-    /// On its worker's stack, after `AfterSwitch::Finish`.
-    pub(crate) unsafe fn take_stack(&self) -> Option<SlabStack> {
-        self.stack.take()
+    /// On its worker's stack, after `AfterSwitch::Finish`, once.
+    #[inline]
+    pub(crate) unsafe fn take_stack(&self) -> SlabStack {
+        // SAFETY: by contract it was started, and its stack is there.
+        unsafe { self.stack.replace(MaybeUninit::uninit()).assume_init() }
     }
 }

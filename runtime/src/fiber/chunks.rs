@@ -3,8 +3,9 @@
 //! Not the allocator's work, because it gives memory back from the end of its heap only: after a million
 //! fibers one small allocation that outlives them, of anybody's, kept all of their records, 270 MB.
 //!
-//! A chunk is aligned to its size, so a block's address tells its chunk, and the chunk's header its pool. So a
-//! block can be given back anywhere, and after its runtime's end: a pool lives as long as its last chunk.
+//! A chunk is aligned to its size, so a block's address tells its chunk, and the chunk's header its scheduler. So a
+//! block can be given back anywhere, and after its runtime's end: a scheduler lives as long as its last chunk. (So
+//! the record in a block need not count it. That took an eighth of a spawn and join.)
 
 use std::io;
 use std::ptr::{self, NonNull};
@@ -12,6 +13,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+use super::schedule::Schedule;
 
 /// Bytes of a block: five cache lines, an odd number, so that what a switch touches, the first line, is spread
 /// over all sets of the caches.
@@ -25,12 +28,9 @@ const _: () = assert!(size_of::<Chunk>() <= BLOCK);
 /// Empty chunks that a pool keeps for the next burst: 4 MiB.
 const SPARE: usize = 16;
 
-/// A runtime's chunks: the handle that keeps spare ones.
+/// A runtime's chunks.
 #[derive(Default)]
-pub(crate) struct Records(Arc<Pool>);
-
-#[derive(Default)]
-struct Pool(Mutex<State>);
+pub(crate) struct Records(Mutex<State>);
 
 /// 1. A chunk is in `partial`, at its `at`, or in `spare`, or all of its blocks are somebody's.
 /// 2. Every chunk that is not unmapped is in the first two lists or has blocks that are somebody's.
@@ -40,20 +40,20 @@ struct State {
     partial: Vec<NonNull<Chunk>>,
     /// None of their blocks is anybody's.
     spare: Vec<NonNull<Chunk>>,
-    /// The `Records` is gone: no spare chunks.
+    /// The runtime ends: no spare chunks, which would keep their scheduler.
     closed: bool,
 }
 
 // SAFETY: chunks are memory that any thread may use; `links` and free blocks are used under the lock only.
 unsafe impl Send for State {}
 
-/// The header of a chunk. Never borrowed as a whole: `pool` is read without the lock.
+/// The header of a chunk. Never borrowed as a whole: `owner` is read without the lock.
 struct Chunk {
-    pool: Arc<Pool>,
+    owner: Arc<dyn Schedule>,
     links: Links,
 }
 
-/// Used under the pool's lock only.
+/// Used under the lock only.
 struct Links {
     /// Blocks that came back, linked through their first word.
     free: Option<NonNull<Free>>,
@@ -69,35 +69,38 @@ struct Free {
     next: Option<NonNull<Free>>,
 }
 
-impl Records {
-    /// A block.
-    ///
-    /// # Errors
-    /// There is no memory for another chunk.
-    pub(super) fn take_one(&self) -> io::Result<NonNull<u8>> {
-        self.0.0.lock().take(&self.0)
-    }
-
-    /// Adds up to `most` blocks to `blocks`, at least one.
-    ///
-    /// # Errors
-    /// There is no memory for another chunk.
-    pub(super) fn take(&self, blocks: &mut Vec<NonNull<u8>>, most: usize) -> io::Result<()> {
-        let mut state = self.0.0.lock();
-        blocks.push(state.take(&self.0)?);
-        // If there is no memory for all, some will do.
-        let more = (1..most).map_while(|_| state.take(&self.0).ok());
-        blocks.extend(more);
-        Ok(())
-    }
+/// A block for a fiber of `owner`'s.
+///
+/// # Errors
+/// There is no memory for another chunk.
+pub(super) fn take_one(owner: &Arc<dyn Schedule>) -> io::Result<NonNull<u8>> {
+    owner.records().0.lock().take(owner)
 }
 
-impl Drop for Records {
-    fn drop(&mut self) {
-        let mut state = self.0.0.lock();
+/// Adds up to `most` blocks to `blocks`, at least one.
+///
+/// # Errors
+/// There is no memory for another chunk.
+pub(super) fn take(
+    owner: &Arc<dyn Schedule>,
+    blocks: &mut Vec<NonNull<u8>>,
+    most: usize,
+) -> io::Result<()> {
+    let mut state = owner.records().0.lock();
+    blocks.push(state.take(owner)?);
+    // If there is no memory for all, some will do.
+    let more = (1..most).map_while(|_| state.take(owner).ok());
+    blocks.extend(more);
+    Ok(())
+}
+
+impl Records {
+    /// From here on a chunk goes when its last block does. For whoever keeps the scheduler meanwhile.
+    pub(crate) fn close(&self) {
+        let mut state = self.0.lock();
         state.closed = true;
         for chunk in std::mem::take(&mut state.spare) {
-            // SAFETY: a spare chunk is nobody's.
+            // SAFETY: a spare chunk is nobody's, and its scheduler is kept.
             unsafe { unmap(chunk) };
         }
     }
@@ -106,33 +109,33 @@ impl Drop for Records {
 /// Gives blocks back.
 ///
 /// # Safety
-/// Each came from [`Records::take`], is given back once, and is not used again.
+/// Each came from [`take`] or [`take_one`], is given back once, and is not used again.
 pub(super) unsafe fn give(blocks: impl IntoIterator<Item = NonNull<u8>>) {
     let mut blocks = blocks.into_iter();
     let mut next = blocks.next();
     while let Some(first) = next {
-        // SAFETY: the chunk is mapped as long as one of its blocks is somebody's, and its pool does not change.
-        let pool = unsafe { Arc::clone(&(*Chunk::of(first).as_ptr()).pool) };
-        let mut state = pool.0.lock();
+        // SAFETY: the chunk is mapped as long as one of its blocks is somebody's, and its owner does not change.
+        let owner = unsafe { Arc::clone(&(*Chunk::of(first).as_ptr()).owner) };
+        let mut state = owner.records().0.lock();
         while let Some(block) = next {
             let chunk = Chunk::of(block);
             // SAFETY: as above.
-            if !Arc::ptr_eq(&pool, unsafe { &(*chunk.as_ptr()).pool }) {
+            if !Arc::ptr_eq(&owner, unsafe { &(*chunk.as_ptr()).owner }) {
                 break;
             }
             // SAFETY: by contract; the lock is held.
             unsafe { state.give(chunk, block) };
             next = blocks.next();
         }
-        // The lock is released first; then the pool may end.
+        // The lock is released first; then the owner may end.
     }
 }
 
 impl State {
-    fn take(&mut self, pool: &Arc<Pool>) -> io::Result<NonNull<u8>> {
+    fn take(&mut self, owner: &Arc<dyn Schedule>) -> io::Result<NonNull<u8>> {
         let chunk = match self.partial.last() {
             Some(&chunk) => chunk,
-            None => self.add(pool)?,
+            None => self.add(owner)?,
         };
         // SAFETY: a chunk in the list is mapped and has a block that is nobody's; the lock is held by whoever
         // has `self`.
@@ -146,10 +149,10 @@ impl State {
 
     /// Adds a chunk to `partial`: a spare or a new one.
     #[cold]
-    fn add(&mut self, pool: &Arc<Pool>) -> io::Result<NonNull<Chunk>> {
+    fn add(&mut self, owner: &Arc<dyn Schedule>) -> io::Result<NonNull<Chunk>> {
         let chunk = match self.spare.pop() {
             Some(chunk) => chunk,
-            None => map(pool)?,
+            None => map(owner)?,
         };
         self.insert(chunk);
         Ok(chunk)
@@ -162,7 +165,7 @@ impl State {
     }
 
     /// # Safety
-    /// `block` is somebody's, who gives it back, and in `chunk`, whose pool this is.
+    /// `block` is somebody's, who gives it back, and in `chunk`, which is one of these. The caller keeps the owner.
     unsafe fn give(&mut self, chunk: NonNull<Chunk>, block: NonNull<u8>) {
         // SAFETY: by contract; the lock is held by whoever has `self`.
         let links = unsafe { &mut (*chunk.as_ptr()).links };
@@ -183,7 +186,7 @@ impl State {
             unsafe { (*moved.as_ptr()).links.at = links.at };
         }
         if self.closed || self.spare.len() == SPARE {
-            // SAFETY: none of its blocks is anybody's, and no list has it any more.
+            // SAFETY: none of its blocks is anybody's, no list has it any more, and its owner is kept.
             unsafe { unmap(chunk) };
         } else {
             self.spare.push(chunk);
@@ -199,7 +202,7 @@ impl Chunk {
     }
 
     /// # Safety
-    /// The chunk is mapped, has a block that is nobody's, and its pool's lock is held.
+    /// The chunk is mapped, has a block that is nobody's, and the lock is held.
     unsafe fn take(chunk: NonNull<Chunk>) -> NonNull<u8> {
         // SAFETY: by contract.
         let links = unsafe { &mut (*chunk.as_ptr()).links };
@@ -221,7 +224,7 @@ impl Chunk {
 }
 
 /// Maps a chunk of which no block is anybody's.
-fn map(pool: &Arc<Pool>) -> io::Result<NonNull<Chunk>> {
+fn map(owner: &Arc<dyn Schedule>) -> io::Result<NonNull<Chunk>> {
     let len = 2 * CHUNK;
     let access = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: new memory, where the kernel likes it.
@@ -244,7 +247,7 @@ fn map(pool: &Arc<Pool>) -> io::Result<NonNull<Chunk>> {
     // SAFETY: mapped, aligned, and large enough.
     unsafe {
         chunk.write(Chunk {
-            pool: Arc::clone(pool),
+            owner: Arc::clone(owner),
             links: Links {
                 free: None,
                 untouched: 1,
@@ -257,11 +260,10 @@ fn map(pool: &Arc<Pool>) -> io::Result<NonNull<Chunk>> {
 }
 
 /// # Safety
-/// The chunk is mapped, none of its blocks is anybody's, no list has it, and the caller's pool is its pool or
-/// one that it keeps.
+/// The chunk is mapped, none of its blocks is anybody's, no list has it, and the caller keeps its owner.
 unsafe fn unmap(chunk: NonNull<Chunk>) {
     // SAFETY: the header is not used after this.
-    drop(unsafe { ptr::read(&raw const (*chunk.as_ptr()).pool) });
+    drop(unsafe { ptr::read(&raw const (*chunk.as_ptr()).owner) });
     // SAFETY: nobody uses it. If the kernel refuses, for want of mappings, it stays; nothing better can be done.
     let _refused = unsafe { munmap(chunk.as_ptr().cast(), CHUNK) };
 }
@@ -271,21 +273,46 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::fiber::FiberPtr;
 
-    fn take(records: &Records, most: usize) -> Vec<NonNull<u8>> {
+    #[derive(Default)]
+    struct Owner(Records);
+
+    impl Schedule for Owner {
+        fn schedule(&self, _: FiberPtr) {
+            unreachable!()
+        }
+        fn records(&self) -> &Records {
+            &self.0
+        }
+    }
+
+    fn owner() -> Arc<dyn Schedule> {
+        Arc::new(Owner::default())
+    }
+
+    fn take(owner: &Arc<dyn Schedule>, most: usize) -> Vec<NonNull<u8>> {
         let mut blocks = Vec::new();
-        records.take(&mut blocks, most).unwrap();
+        super::take(owner, &mut blocks, most).unwrap();
         blocks
     }
 
-    fn chunks(records: &Records) -> (usize, usize) {
-        let state = records.0.0.lock();
+    fn chunks(owner: &Arc<dyn Schedule>) -> (usize, usize) {
+        let state = owner.records().0.lock();
         (state.partial.len(), state.spare.len())
+    }
+
+    /// Nobody but its chunks keeps it; none does after its end.
+    fn end(owner: Arc<dyn Schedule>) {
+        owner.records().close();
+        let left = Arc::downgrade(&owner);
+        drop(owner);
+        assert!(left.upgrade().is_none());
     }
 
     #[test]
     fn blocks_are_apart_and_hold_what_is_written() {
-        let records = Records::default();
+        let records = owner();
         let blocks = take(&records, 3 * BLOCKS);
         assert_eq!(blocks.len(), 3 * BLOCKS);
         for (n, block) in (0_u64..).zip(&blocks) {
@@ -301,11 +328,12 @@ mod tests {
         // SAFETY: not used again.
         unsafe { give(blocks) };
         assert_eq!(chunks(&records), (0, 3));
+        end(records);
     }
 
     #[test]
     fn in_any_order_all_chunks_come_back() {
-        let records = Records::default();
+        let records = owner();
         let mut blocks = take(&records, (SPARE + 9) * BLOCKS);
         for seed in 1_u64.. {
             // Every other one of an order that is not theirs.
@@ -323,20 +351,23 @@ mod tests {
             }
         }
         assert_eq!(chunks(&records), (0, SPARE));
+        end(records);
     }
 
     #[test]
     fn blocks_outlive_their_runtime() {
-        let (a, b) = (Records::default(), Records::default());
-        let pool = Arc::downgrade(&a.0);
+        let (a, b) = (owner(), owner());
+        let left = Arc::downgrade(&a);
         let mut mixed = take(&a, 5);
         mixed.extend(take(&b, 5));
         mixed.swap(1, 7);
+        a.records().close();
         drop(a);
-        assert!(pool.upgrade().is_some());
+        assert!(left.upgrade().is_some());
         // SAFETY: not used again.
         unsafe { give(mixed) };
-        assert!(pool.upgrade().is_none(), "the last chunk keeps it");
+        assert!(left.upgrade().is_none(), "the last chunk keeps it");
         assert_eq!(chunks(&b), (0, 1));
+        end(b);
     }
 }

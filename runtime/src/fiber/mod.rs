@@ -39,8 +39,8 @@ pub(crate) use may_unwind::caught;
 pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
 pub(crate) use retire::{leaving, retire};
 pub(crate) use running::Running;
-pub(crate) use schedule::{OnEnd, Schedule, SwitchHooks};
-pub(crate) use span::WorkerSpan;
+pub(crate) use schedule::{Lent, OnEnd, Schedule, SwitchHooks};
+pub(crate) use span::{WorkerSpan, make_span};
 pub(crate) use state::{ASKED, CANCEL, EXPIRED, TOKEN, WOKEN};
 pub(crate) use unwind::{Resumed, Unwinding};
 

@@ -22,6 +22,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use switch_asm::stack::{SlabStack, StackPointer};
 use super::block;
 use super::id::{FiberId, Identity, Named};
 use super::locals::Locals;
-use super::schedule::{OnEnd, Schedule};
+use super::schedule::{Lent, OnEnd};
 use super::span::{Entered, TaskSpan};
 use super::state::State;
 use super::unwind::Frames;
@@ -60,7 +61,9 @@ pub(crate) struct Header {
     refs: AtomicUsize,
     pub(super) vtable: &'static Vtable,
 
-    pub(super) stack: Cell<Option<SlabStack>>,
+    /// From `body::start` until the fiber's end takes it, or for ever. (No `Option`, for which it would be written in
+    /// other pieces than it is read, so that the processor has to wait for them.)
+    pub(super) stack: Cell<MaybeUninit<SlabStack>>,
     /// Its place in its worker's list of bound fibers.
     pub(crate) bound_at: Cell<usize>,
     /// The `timeout`s that it is inside, innermost first.
@@ -71,7 +74,8 @@ pub(crate) struct Header {
     pub(super) left_unwinding: Cell<u32>,
     /// An unwind was begun before.
     pub(super) unwound: Cell<bool>,
-    pub(super) scheduler: Arc<dyn Schedule>,
+    /// Counted by whoever keeps the record's memory: see `block.rs`.
+    pub(super) scheduler: Lent<'static>,
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) id: FiberId,
     pub(super) spawned_at: &'static Location<'static>,
@@ -121,10 +125,10 @@ pub(super) struct Record<F, T> {
 }
 
 /// How to make a fiber; see `fiber::Builder` for what users see of it.
-pub(crate) struct Seed {
+pub(crate) struct Seed<'a> {
     pub(crate) id: FiberId,
     pub(crate) spawned_at: &'static Location<'static>,
-    pub(crate) scheduler: Arc<dyn Schedule>,
+    pub(crate) scheduler: Lent<'a>,
     /// It calls the scheduler's `on_switch` hooks.
     pub(crate) hooked: bool,
     pub(crate) extra: Option<Box<Extra>>,
@@ -200,11 +204,11 @@ impl FiberRef {
     /// The caller keeps everything that `F` and `T` borrow alive until the fiber has ended (S5),
     /// and either both are `Send`, or nobody but the calling thread, which is a worker, may start the
     /// fiber, and the join handle is `Send` only if `T` is (S2).
-    pub(crate) unsafe fn make<F, T>(seed: Seed, closure: F) -> (FiberPtr, FiberRef)
+    pub(crate) unsafe fn make<F, T>(seed: Seed<'_>, closure: F) -> (FiberPtr, FiberRef)
     where
         F: FnOnce() -> T,
     {
-        let record = block::allocate::<Record<F, T>>(&*seed.scheduler);
+        let (record, scheduler) = block::allocate::<Record<F, T>>(&seed.scheduler);
         let contents = Record {
             header: Header {
                 state: match seed.hooked {
@@ -226,13 +230,13 @@ impl FiberRef {
                     take: super::body::take::<F, T>,
                     dealloc: dealloc::<F, T>,
                 },
-                stack: Cell::new(None),
+                stack: Cell::new(MaybeUninit::uninit()),
                 bound_at: Cell::new(usize::MAX),
                 frames: Frames::new(),
                 root: Cell::new(0),
                 left_unwinding: Cell::new(0),
                 unwound: Cell::new(false),
-                scheduler: seed.scheduler,
+                scheduler,
                 join_waker: UnsafeCell::new(None),
                 id: seed.id,
                 spawned_at: seed.spawned_at,
@@ -454,7 +458,7 @@ unsafe fn dealloc<F, T>(fiber: FiberPtr) {
     unsafe {
         // A handle's waker that its clone's panic left behind may be anybody's code (S11).
         super::body::drop_contained((*record.as_ptr()).header.join_waker.get_mut().take());
-        let scheduler = block::address(&*(*record.as_ptr()).header.scheduler);
+        let scheduler = (&raw const (*record.as_ptr()).header.scheduler).read();
         record.drop_in_place();
         block::free(record, scheduler);
     }

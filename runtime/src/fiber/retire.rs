@@ -75,7 +75,6 @@ pub(crate) unsafe fn retire(fiber: FiberPtr) {
     // Frames that stay may point to the record without counting it.
     // SAFETY: live, as above.
     std::mem::forget(unsafe { FiberRef::count(fiber) });
-    std::mem::forget(header.stack.take());
     header.locals.leak();
     let error = JoinError::overflow(header.identity());
     // SAFETY: its body never comes back, so what the body owned is ours: nothing in the record, or a closure so large that

@@ -1,5 +1,10 @@
 //! What a fiber needs of a scheduler; `sched` implements it, so that this folder need not know it.
 
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use super::chunks::Records;
 use super::record::FiberPtr;
 use crate::error::JoinError;
@@ -18,6 +23,49 @@ pub(crate) trait Schedule: Send + Sync {
     /// Where records of its fibers are.
     fn records(&self) -> &Records {
         unreachable!("models take records from the allocator: see `block.rs`")
+    }
+}
+
+/// A counted scheduler whose count is somebody else's, for `'a`.
+pub(crate) struct Lent<'a>(ManuallyDrop<Arc<dyn Schedule>>, PhantomData<&'a ()>);
+
+impl<'a> Lent<'a> {
+    pub(crate) fn new<S: Schedule + 'static>(scheduler: &'a Arc<S>) -> Lent<'a> {
+        // SAFETY: of a live `Arc`, which stays for as long as this; it is never dropped.
+        let scheduler = unsafe { Arc::from_raw(Arc::as_ptr(scheduler)) };
+        Lent(ManuallyDrop::new(scheduler), PhantomData)
+    }
+
+    /// # Safety
+    /// The count stays for `'b`.
+    pub(super) unsafe fn lend<'b>(scheduler: &Arc<dyn Schedule>) -> Lent<'b> {
+        // SAFETY: as in `new`, by contract.
+        let scheduler = unsafe { Arc::from_raw(Arc::as_ptr(scheduler)) };
+        Lent(ManuallyDrop::new(scheduler), PhantomData)
+    }
+
+    /// A count of its own, for [`give_up`](Self::give_up).
+    pub(super) fn counted(scheduler: &Arc<dyn Schedule>) -> Lent<'static> {
+        Lent(ManuallyDrop::new(Arc::clone(scheduler)), PhantomData)
+    }
+
+    /// # Safety
+    /// It came from `counted`, and nobody uses it again.
+    pub(super) unsafe fn give_up(self) {
+        drop(ManuallyDrop::into_inner(self.0));
+    }
+
+    /// Its address, which tells runtimes apart.
+    #[inline]
+    pub(super) fn address(&self) -> *const () {
+        Arc::as_ptr(&self.0).cast()
+    }
+}
+
+impl Deref for Lent<'_> {
+    type Target = Arc<dyn Schedule>;
+    fn deref(&self) -> &Arc<dyn Schedule> {
+        &self.0
     }
 }
 

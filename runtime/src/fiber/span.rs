@@ -9,13 +9,15 @@
 //! Names and fields are those that tokio-console knows: docs/observability.md.
 
 use std::cell::Cell;
+use std::panic::Location;
 
 use tracing::dispatcher::{self, Dispatch};
 use tracing::span::Id;
 
 use super::after_switch::AfterSwitch;
 use super::body::contain;
-use super::record::{Header, Seed};
+use super::id::FiberId;
+use super::record::{Extra, Header};
 use crate::keep::stays;
 
 /// Whether a subscriber has ever been set in this process: one relaxed load. Not the current maximal
@@ -43,8 +45,12 @@ pub(crate) struct TaskSpan {
 
 impl TaskSpan {
     /// `None`: nobody wants it.
-    fn new(seed: &Seed, stack_size: usize) -> Option<TaskSpan> {
-        let (extra, place) = (seed.extra.as_deref(), seed.spawned_at);
+    fn new(
+        id: FiberId,
+        place: &'static Location<'static>,
+        extra: Option<&Extra>,
+        stack_size: usize,
+    ) -> Option<TaskSpan> {
         let span = tracing::trace_span!(
             target: "fiber::task",
             // Else the spawner's span could not close before its children's.
@@ -52,7 +58,7 @@ impl TaskSpan {
             "runtime.spawn",
             kind = "fiber",
             task.name = extra.and_then(|extra| extra.name.as_deref()),
-            task.id = seed.id.number(),
+            task.id = id.number(),
             stack.bytes = extra.and_then(|extra| extra.stack_size).unwrap_or(stack_size),
             loc.file = place.file(),
             loc.line = place.line(),
@@ -101,30 +107,39 @@ impl Drop for TaskSpan {
     }
 }
 
-impl Seed {
-    /// Gives the fiber to be its span, if a subscriber wants it.
-    #[inline]
-    pub(crate) fn make_span(&mut self, stack_size: usize) {
-        if is_watched() {
-            self.make_span_watched(stack_size);
-        }
+/// Gives a fiber to be its span, if a subscriber wants it.
+#[inline]
+pub(crate) fn make_span(
+    id: FiberId,
+    place: &'static Location<'static>,
+    extra: Option<Box<Extra>>,
+    stack_size: usize,
+) -> Option<Box<Extra>> {
+    match is_watched() {
+        true => make_span_watched(id, place, extra, stack_size),
+        false => extra,
     }
+}
 
-    #[cold]
-    #[inline(never)]
-    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
-    fn make_span_watched(&mut self, stack_size: usize) {
-        if self.extra.as_ref().is_some_and(|extra| extra.untracked) {
-            return;
-        }
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
+fn make_span_watched(
+    id: FiberId,
+    place: &'static Location<'static>,
+    mut extra: Option<Box<Extra>>,
+    stack_size: usize,
+) -> Option<Box<Extra>> {
+    if !extra.as_ref().is_some_and(|extra| extra.untracked) {
         let mut span = None;
         // The caller may have counted the fiber already.
-        contain(|| span = TaskSpan::new(self, stack_size));
+        contain(|| span = TaskSpan::new(id, place, extra.as_deref(), stack_size));
         if span.is_some() {
-            self.extra.get_or_insert_default().span = span;
+            extra.get_or_insert_default().span = span;
         }
-        stays();
     }
+    stays();
+    extra
 }
 
 /// The span that a worker itself is in while a fiber runs.

@@ -6,7 +6,7 @@ use std::task::{Wake, Waker};
 
 use super::body::refuse_fresh;
 use super::record::{Extra, FiberPtr, FiberRef, Seed};
-use super::schedule::{OnEnd, Schedule};
+use super::schedule::{Lent, OnEnd, Schedule};
 use super::state::{CANCEL, TOKEN, WOKEN};
 use super::{FiberId, IdSupply};
 use crate::error::JoinError;
@@ -236,10 +236,11 @@ impl OnEnd for Told {
 fn the_end_is_told_once_and_last() {
     for seen in [true, false] {
         let told = Arc::new(Told::default());
+        let (scheduler, _) = queue();
         let seed = Seed {
             id: FiberId::next(),
             spawned_at: std::panic::Location::caller(),
-            scheduler: queue().0,
+            scheduler: Lent::new(&scheduler),
             hooked: false,
             extra: Some(Box::new(Extra {
                 name: Some("named".into()),

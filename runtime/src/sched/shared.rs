@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) blocking: Spawner,
     pub(super) stacks: Arc<StackSource>,
-    records: Records,
+    pub(super) records: Records,
     pub(super) workers: Box<[CachePadded<Remote>]>,
     pub(super) injector: Injector<FiberPtr>,
     pub(super) idle: Idle,

@@ -125,6 +125,7 @@ impl Shared {
     pub(crate) fn close(&self) {
         // SeqCst with `is_closed`.
         self.shutdown.phase.store(CLOSED, Ordering::SeqCst);
+        self.records.close();
         self.wake_all();
     }
 
@@ -182,6 +183,7 @@ impl Shared {
     /// Gives up on workers that could not be started.
     pub(crate) fn abandon(&self) {
         self.shutdown.phase.store(OVER, Ordering::SeqCst);
+        self.records.close();
         self.wake_all();
         let pool = self.shutdown.exit.lock().pool.take();
         drop(pool);

@@ -520,10 +520,16 @@ impl Worker {
         // SAFETY: the fiber's own reference, adopted here, was not given up yet.
         let ended = unsafe { FiberRef::adopt(fiber) };
         // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
-        if let Some(stack) = unsafe { ended.take_stack() } {
-            let mut stacks = self.stacks.borrow_mut();
-            stacks.put(ended.stack_size(), ended.spawned_at(), stack);
-        }
+        let stack = unsafe { ended.take_stack() };
+        let mut stacks = self.stacks.borrow_mut();
+        stacks.put(ended.stack_size(), ended.spawned_at(), stack);
+        drop(stacks);
+        self.unbind(ended);
+    }
+
+    /// The last of a fiber that was bound here.
+    #[inline]
+    fn unbind(&self, ended: FiberRef) {
         let mut bound = self.bound.borrow_mut();
         let at = ended.bound_at.get();
         bound.swap_remove(at);
@@ -540,12 +546,12 @@ impl Worker {
     /// Ends a fiber that overflowed its stack (S4): whoever joins it is told, and this thread never ends (S7).
     #[cold]
     fn give_up(&self, fiber: FiberPtr) {
-        // SAFETY: the fiber's own reference is given up in `finish`.
-        let header = unsafe { fiber.header() };
-        self.retire(header);
+        // SAFETY: the fiber's own reference, adopted here, was not given up yet.
+        let ended = unsafe { FiberRef::adopt(fiber) };
+        self.retire(&ended);
         // SAFETY: on this worker's stack, after `Retire`.
         unsafe { fiber::retire(fiber) };
-        self.finish(fiber);
+        self.unbind(ended);
     }
 
     /// Whether the caller is on the stack of one of this worker's fibers.

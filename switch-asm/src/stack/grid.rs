@@ -60,11 +60,13 @@ impl Grid {
         self.start + self.count * self.stride()
     }
 
+    #[inline]
     fn stride(&self) -> usize {
         self.guard_size + self.stack_size
     }
 
     /// The lowest address of a stack: its guard.
+    #[inline]
     pub(super) fn limit(&self, index: usize) -> StackPointer {
         debug_assert!(index < self.count);
         address(self.start + index * self.stride())
