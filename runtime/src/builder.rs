@@ -44,8 +44,9 @@ const STACK_SIZE: usize = 256 * 1024;
 /// One page; frames of Rust code are probed, so it cannot be jumped over.
 const GUARD_SIZE: usize = 4096;
 
-/// Fibers between two looks at timers and I/O; tokio's own default for tasks.
-const EVENT_INTERVAL: u32 = 61;
+/// Fibers between two looks at timers and I/O: twice tokio's default for tasks, which take four times as long to
+/// switch. A look takes some 370 ns: at 61 a `yield_now` among 100 fibers took 15.6 ns, at this 12.7.
+const EVENT_INTERVAL: u32 = 122;
 
 /// tokio's own default.
 const MAX_BLOCKING_THREADS: usize = 512;
@@ -100,7 +101,7 @@ impl Builder {
         self
     }
 
-    /// At most so many fibers are run between two looks at timers and I/O. Default: 61. Less
+    /// At most so many fibers are run between two looks at timers and I/O. Default: 122. Less
     /// answers events sooner, more switches faster.
     pub fn event_interval(mut self, fibers: u32) -> Builder {
         self.event_interval = fibers;
