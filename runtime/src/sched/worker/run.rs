@@ -1,0 +1,156 @@
+//! A fiber's time on a worker: its first run, each later one, its end.
+
+use super::Worker;
+use crate::error::JoinError;
+use crate::fiber::{self, AfterSwitch, FiberPtr, FiberRef};
+use crate::sched::queues::Pick;
+use crate::sched::shared::bump;
+use crate::shim::{Ordering, compiler_fence};
+
+impl Worker {
+    #[inline]
+    pub(super) fn run(&self, pick: Pick) {
+        let after = match pick {
+            Pick::Started(fiber) => {
+                // SAFETY: a queued fiber is live.
+                unsafe { fiber.header() }.begin();
+                // SAFETY: on this worker's stack; a started fiber in these queues is bound here
+                // and has left its stack.
+                (fiber, self.on(fiber, || unsafe { fiber::resume(fiber) }))
+            }
+            Pick::Fresh(fiber) => match self.start(fiber) {
+                Some(after) => (fiber, after),
+                None => return,
+            },
+        };
+        match after {
+            (fiber, AfterSwitch::Requeue) => self.queues.push_ready(fiber),
+            (fiber, AfterSwitch::Park) => {
+                // SAFETY: a fiber that has not ended is live.
+                if unsafe { fiber.header() }.park() {
+                    self.queues.push_ready(fiber);
+                }
+            }
+            (fiber, AfterSwitch::Finish) => self.finish(fiber),
+            (fiber, AfterSwitch::Retire) => self.give_up(fiber),
+        }
+    }
+
+    /// Marks `fiber` as the running one while `switch` is away on its stack.
+    #[inline]
+    fn on(&self, fiber: FiberPtr, switch: impl FnOnce() -> AfterSwitch) -> AfterSwitch {
+        // SAFETY: a fiber in a queue is live, and an ended one until `finish` gives up its reference.
+        let header = unsafe { fiber.header() };
+        // Subscribers are called here, on the worker's own stack (S10, S11).
+        header.enter_spans(&self.span);
+        self.context.fiber.set(Some(fiber));
+        if self.watched {
+            self.context.probe.turned();
+        }
+        let after = switch();
+        if self.watched {
+            self.context.probe.turned();
+        }
+        self.context.fiber.set(None);
+        // Before the fiber can end: a signal handler counts the fiber that it finds here.
+        compiler_fence(Ordering::SeqCst);
+        if self.context.unwinding.concerns() {
+            self.note_unwinding(fiber, after.is_last());
+        }
+        header.leave_spans(&self.span, after);
+        after
+    }
+
+    /// Keeps account of who is in mid-unwind; when nobody is any more, reminds those who waited for
+    /// that to unwind themselves (S6).
+    #[cold]
+    fn note_unwinding(&self, fiber: FiberPtr, ended: bool) {
+        // SAFETY: a fiber that was just switched away from is live until `finish`.
+        let over = self
+            .context
+            .unwinding
+            .left(unsafe { fiber.header() }, ended);
+        if over && self.context.cancel_deferred.take() {
+            for fiber in self.bound.borrow().iter() {
+                // SAFETY: bound fibers are live.
+                if unsafe { fiber.header() }.remind() {
+                    self.queues.push_ready(*fiber);
+                }
+            }
+        }
+    }
+
+    /// Binds a fresh fiber to this worker and runs it (S1). `None`: there was no stack for it.
+    fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
+        // SAFETY: a fresh fiber is live.
+        let header = unsafe { fiber.header() };
+        let stack = {
+            let mut stacks = self.stacks.borrow_mut();
+            stacks.take(header.stack_size(), header.spawned_at())
+        };
+        let stack = match stack {
+            Ok(stack) => stack,
+            Err(error) => {
+                // SAFETY: it came out of the queue here, so nobody else can start it.
+                unsafe { fiber::refuse_fresh(fiber, |id| JoinError::no_stack(id, error)) };
+                bump(&self.remote().count.ended);
+                return None;
+            }
+        };
+        if self.draining.get() {
+            if !header.is_sheltered() {
+                // A fresh fiber is in the queue that it came from, and in no other.
+                let _ = header.cancel();
+            }
+            self.tell_started(fiber);
+        }
+        header.bind(self.index as u32);
+        let mut bound = self.bound.borrow_mut();
+        header.bound_at.set(bound.len());
+        bound.push(fiber);
+        self.publish_load(bound.len() as u64);
+        drop(bound);
+        header.begin();
+        // SAFETY: on this worker's stack; bound just now.
+        Some(self.on(fiber, || unsafe { fiber::start(fiber, stack) }))
+    }
+
+    /// Takes back what an ended fiber had: its stack at once, hot, for the next.
+    fn finish(&self, fiber: FiberPtr) {
+        // SAFETY: the fiber's own reference, adopted here, was not given up yet.
+        let ended = unsafe { FiberRef::adopt(fiber) };
+        // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
+        let stack = unsafe { ended.take_stack() };
+        let mut stacks = self.stacks.borrow_mut();
+        stacks.put(ended.stack_size(), ended.spawned_at(), stack);
+        drop(stacks);
+        self.unbind(ended);
+    }
+
+    /// The last of a fiber that was bound here.
+    #[inline]
+    fn unbind(&self, ended: FiberRef) {
+        let mut bound = self.bound.borrow_mut();
+        let at = ended.bound_at.get();
+        bound.swap_remove(at);
+        if let Some(moved) = bound.get(at) {
+            // SAFETY: bound fibers are live.
+            unsafe { moved.header() }.bound_at.set(at);
+        }
+        self.publish_load(bound.len() as u64);
+        drop(bound);
+        drop(ended);
+        bump(&self.remote().count.ended);
+    }
+
+    /// Ends a fiber that overflowed its stack (S4): whoever joins it is told, and this thread never ends (S7).
+    #[cold]
+    fn give_up(&self, fiber: FiberPtr) {
+        // SAFETY: the fiber's own reference, adopted here, was not given up yet.
+        let ended = unsafe { FiberRef::adopt(fiber) };
+        self.retire(&ended);
+        // SAFETY: on this worker's stack, after `Retire`.
+        unsafe { fiber::retire(fiber) };
+        self.unbind(ended);
+    }
+}
