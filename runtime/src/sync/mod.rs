@@ -5,3 +5,4 @@
 mod raw_mutex;
 mod wait;
 mod wait_list;
+mod wakers;
