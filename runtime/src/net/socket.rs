@@ -107,26 +107,42 @@ impl<S: AsFd + From<OwnedFd>> Socket<S> {
     #[track_caller]
     pub(crate) fn take<R, E: Failure>(
         &self,
-        attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), E>,
+        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
         self.source
-            .io(Interest::READABLE, self.options.reads(), attempt)
+            .io(Interest::READABLE, self.options.reads(), |fd, _| {
+                attempt(fd)
+            })
     }
 
     /// Gives something out.
     #[track_caller]
     pub(crate) fn give<R, E: Failure>(
         &self,
-        attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), E>,
+        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
         self.source
-            .io(Interest::WRITABLE, self.options.writes(), attempt)
+            .io(Interest::WRITABLE, self.options.writes(), |fd, _| {
+                attempt(fd)
+            })
     }
 
-    /// Receives one datagram: there may be more.
+    /// Receives one datagram: there may be more. `end` is for what was shut down.
     #[track_caller]
-    pub(crate) fn receive<R>(&self, mut from: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
-        self.take(|_| Ok::<_, io::Error>((from(self.get())?, Took::All)))
+    pub(crate) fn receive<R>(
+        &self,
+        mut from: impl FnMut(&S) -> io::Result<R>,
+        mut end: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        // That a datagram of ours was refused makes nothing readable, but is what receiving gives.
+        let interest = Interest::READABLE | Interest::ERROR;
+        self.source.io(interest, self.options.reads(), |_, ended| {
+            let got = match from(self.get()) {
+                Err(error) if ended && error.kind() == io::ErrorKind::WouldBlock => end()?,
+                got => got?,
+            };
+            Ok::<_, io::Error>((got, Took::All))
+        })
     }
 
     /// Sends one datagram: there may be room for more.

@@ -105,7 +105,8 @@ impl<S: AsFd> Source<S> {
         socket
     }
 
-    /// Repeats `attempt`, which does not block, until it does something else than find nothing.
+    /// Repeats `attempt`, which does not block, until it does something else than find nothing. It is told whether
+    /// the end is known of what can be read: a system call that does not block finds nothing there, for datagrams.
     ///
     /// # Errors
     /// `attempt`'s; `WouldBlock` when the wait is over, as std's sockets on Unix; the operating system's,
@@ -115,7 +116,7 @@ impl<S: AsFd> Source<S> {
         &self,
         interest: Interest,
         wait: Wait,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), E>,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
         let state = current::state();
         if wait == Wait::Never {
@@ -126,13 +127,14 @@ impl<S: AsFd> Source<S> {
             ThreadState::Fiber(_) => self.on_fiber(interest, deadline, attempt),
             ThreadState::Plain => {
                 let fd = self.socket.as_fd();
+                let mut ended = false;
                 loop {
-                    match attempt(fd) {
+                    match attempt(fd, ended) {
                         Ok((done, _)) => return Ok(done),
                         Err(error) => match error.reason() {
                             Reason::Again => {
                                 deadline.check()?;
-                                poll_thread(fd, interest, deadline.get())?;
+                                ended = poll_thread(fd, interest, deadline.get())?;
                             }
                             Reason::Interrupted => {}
                             Reason::Other => return Err(error.into()),
@@ -148,14 +150,14 @@ impl<S: AsFd> Source<S> {
     fn once<R, E: Failure>(
         &self,
         state: ThreadState,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), E>,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
         if let ThreadState::Fiber(running) = state {
             // Who asks again and again lets others run.
             running.pace();
         }
         loop {
-            match attempt(self.socket.as_fd()) {
+            match attempt(self.socket.as_fd(), false) {
                 Ok((done, _)) => return Ok(done),
                 Err(error) => match error.reason() {
                     Reason::Interrupted => {}
@@ -170,7 +172,7 @@ impl<S: AsFd> Source<S> {
         &self,
         interest: Interest,
         mut deadline: Deadline,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), E>,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
         // Urgent data ends a read early, whatever comes after it (tcp(7)): then less is not all.
         let interest = match interest.is_readable() {
@@ -183,8 +185,9 @@ impl<S: AsFd> Source<S> {
                 self.outlive(&registration);
                 continue;
             };
+            let ended = ready.ready().is_read_closed();
             loop {
-                match attempt(self.socket.as_fd()) {
+                match attempt(self.socket.as_fd(), ended) {
                     Ok((done, Took::All)) => {
                         ready.retain_ready();
                         return Ok(done);
@@ -277,7 +280,7 @@ impl<S: AsFd> Source<S> {
                 }
                 self.outlive(&registration);
             },
-            ThreadState::Plain => poll_thread(self.socket.as_fd(), interest, deadline),
+            ThreadState::Plain => poll_thread(self.socket.as_fd(), interest, deadline).map(drop),
             ThreadState::Worker => refuse(),
         }
     }

@@ -98,7 +98,8 @@ impl UdpSocket {
     /// On a worker's own stack.
     #[track_caller]
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.receive(|io| io.recv_from(buf))
+        self.socket
+            .receive(|io| io.recv_from(buf), || Err(nobody()))
     }
 
     /// As [`recv_from`](Self::recv_from), without taking the datagram.
@@ -107,7 +108,8 @@ impl UdpSocket {
     /// As for `recv_from`.
     #[track_caller]
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.receive(|io| io.peek_from(buf))
+        self.socket
+            .receive(|io| io.peek_from(buf), || Err(nobody()))
     }
 
     /// As [`recv_from`](Self::recv_from), for a socket that is [connected](Self::connect).
@@ -116,7 +118,7 @@ impl UdpSocket {
     /// As for `recv_from`.
     #[track_caller]
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.receive(|io| io.recv(buf))
+        self.socket.receive(|io| io.recv(buf), || Ok(0))
     }
 
     /// As [`recv`](Self::recv), without taking the datagram.
@@ -125,7 +127,7 @@ impl UdpSocket {
     /// As for `recv_from`.
     #[track_caller]
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.receive(|io| io.peek(buf))
+        self.socket.receive(|io| io.peek(buf), || Ok(0))
     }
 
     /// Sends a datagram to the first of the addresses. It waits while the socket's buffer is full.
@@ -207,6 +209,14 @@ impl UdpSocket {
     ttl_methods!();
     timeout_methods!();
     common_methods!();
+}
+
+/// As in std, where reading was shut down: there is no sender.
+fn nobody() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "there is no sender: the socket was shut down",
+    )
 }
 
 conversions!(UdpSocket, std::net::UdpSocket, tokio::net::UdpSocket);

@@ -120,14 +120,14 @@ impl Pauses {
     }
 }
 
-/// Waits with poll(2), for threads that no reactor serves.
+/// Waits with poll(2), for threads that no reactor serves. Whether the end was seen of what can be read.
 pub(super) fn poll_thread(
     fd: BorrowedFd<'_>,
     interest: Interest,
     deadline: Option<Instant>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let flags = match interest.is_readable() {
-        true => PollFlags::IN,
+        true => PollFlags::IN | PollFlags::RDHUP,
         false => PollFlags::OUT,
     };
     loop {
@@ -136,9 +136,10 @@ pub(super) fn poll_thread(
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         });
-        match poll(&mut [PollFd::from_borrowed_fd(fd, flags)], left.as_ref()) {
+        let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
+        match poll(&mut fds, left.as_ref()) {
             Ok(0) => return Err(Errno::AGAIN.into()),
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(fds[0].revents().contains(PollFlags::RDHUP)),
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

@@ -103,7 +103,9 @@ impl UnixDatagram {
     /// On a worker's own stack.
     #[track_caller]
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.receive(|io| io.recv_from(buf))
+        let nobody = || SocketAddr::from_pathname("");
+        self.socket
+            .receive(|io| io.recv_from(buf), || Ok((0, nobody()?)))
     }
 
     /// As [`recv_from`](Self::recv_from), without the sender's address.
@@ -112,7 +114,7 @@ impl UnixDatagram {
     /// As for `recv_from`.
     #[track_caller]
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.receive(|io| io.recv(buf))
+        self.socket.receive(|io| io.recv(buf), || Ok(0))
     }
 
     /// Sends a datagram to the socket at a path. It waits while there is no room, here or there; in a fiber and on

@@ -4,12 +4,11 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{self as std_net, SocketAddr};
 use std::path::Path;
 
-use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with};
+use rustix::net::SocketFlags;
+use socket2::{SockAddr, SockRef};
 
 use super::stream::UnixStream;
 use crate::net::face::{common_methods, conversions};
@@ -57,12 +56,15 @@ impl UnixListener {
     #[track_caller]
     pub fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (accepted, addr) = self.socket.take(|fd| {
-            let accepted = acceptfrom_with(fd, flags)?;
-            Ok::<_, Errno>((accepted, Took::All))
+        // socket2's: it reads every address that Linux gives.
+        let flags = flags.bits().cast_signed();
+        let listener = SockRef::from(self.socket.get());
+        let (accepted, addr) = self.socket.take(|_| {
+            let accepted = listener.accept4(flags)?;
+            Ok::<_, io::Error>((accepted, Took::All))
         })?;
         let stream = std_net::UnixStream::from(accepted);
-        let addr = match addr.and_then(std_addr) {
+        let addr = match std_addr(&addr) {
             Some(addr) => addr,
             None => stream.peer_addr()?,
         };
@@ -92,14 +94,13 @@ conversions!(
 );
 
 /// As std has it, if it can be made from outside of std. (A path without room for its NUL cannot.)
-fn std_addr(addr: SocketAddrAny) -> Option<SocketAddr> {
-    let addr = SocketAddrUnix::try_from(addr).ok()?;
-    if let Some(name) = addr.abstract_name() {
+fn std_addr(addr: &SockAddr) -> Option<SocketAddr> {
+    if let Some(name) = addr.as_abstract_namespace() {
         return SocketAddr::from_abstract_name(name).ok();
     }
     // No path is no name.
-    let path = addr.path_bytes().unwrap_or_default();
-    SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path)).ok()
+    let path = addr.as_pathname().unwrap_or(Path::new(""));
+    SocketAddr::from_pathname(path).ok()
 }
 
 impl<'a> IntoIterator for &'a UnixListener {
