@@ -56,6 +56,10 @@ fn pool_threads_of<R: Send>(f: impl FnOnce() -> R + Send) -> (R, usize) {
 }
 
 #[test]
+#[allow(
+    clippy::needless_borrows_for_generic_args,
+    reason = "each type that may hold a name"
+)]
 fn names_are_looked_up_off_the_worker() {
     let _alone = alone();
     let _dog = watchdog("names_are_looked_up_off_the_worker");
