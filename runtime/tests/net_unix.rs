@@ -157,7 +157,7 @@ fn senders_wait_for_room_at_the_receiver() {
         });
         until(|| begun.load(Ordering::SeqCst) == 1);
         // It does not look again and again: the worker sleeps, and goes on sleeping.
-        let worker = || runtime.metrics().workers[0].clone();
+        let worker = || runtime.metrics().workers[0];
         until(|| worker().asleep);
         let before = worker().switches;
         thread::sleep(Duration::from_millis(30));
