@@ -209,7 +209,7 @@ fn everybody_at_once() {
         };
         let receive = || {
             let (rx, seen) = (rx.clone(), seen.clone());
-            move || rx.iter().for_each(|n| drop(seen[n].add()))
+            move || rx.iter().for_each(|n| _ = seen[n].add())
         };
         let fibers = [runtime.spawn(send(0)), runtime.spawn(receive())];
         let threads = [thread::spawn(send(EACH)), thread::spawn(receive())];
