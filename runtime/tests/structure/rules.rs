@@ -91,6 +91,10 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
         "a subscriber's panic does not end the watch",
     ),
     (
+        "io/offload.rs",
+        "a panic of a lent reader or writer is carried to its owner",
+    ),
+    (
         "unblock.rs",
         "a panic of the closure is carried to the caller",
     ),
