@@ -59,8 +59,12 @@ fn a_cancelled_call_completes() {
         let file = Arc::new(file);
         let (got, begun, dropped) = (Arc::new(Mutex::new(Vec::new())), Count::new(), Count::new());
         let reads = {
-            let (file, got, begun, held) =
-                (Arc::clone(&file), Arc::clone(&got), begun.clone(), dropped.on_drop());
+            let (file, got, begun, held) = (
+                Arc::clone(&file),
+                Arc::clone(&got),
+                begun.clone(),
+                dropped.on_drop(),
+            );
             let read = move || {
                 let _held = held;
                 let mut buf = [0; 16];
@@ -194,7 +198,11 @@ fn on_a_workers_own_stack_it_panics() {
     let path = folder.join("a");
     std::fs::write(&path, "kept").unwrap();
     let (file, at) = (File::open(&path).unwrap(), path.clone());
-    let entry = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap();
+    let entry = fs::read_dir(folder.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     let mut entries = fs::read_dir(folder.path()).unwrap();
     let permissions = std::fs::metadata(&path).unwrap().permissions();
     on_worker(move || {
@@ -234,7 +242,10 @@ fn on_a_workers_own_stack_it_panics() {
             panic_text(|| file.lock()),
         ];
         for text in texts {
-            assert!(text.contains("`sisal::fs`") && text.contains("`tokio::fs`"), "{text}");
+            assert!(
+                text.contains("`sisal::fs`") && text.contains("`tokio::fs`"),
+                "{text}"
+            );
         }
         // Nothing has begun; what does not wait works.
         assert!(!to.exists());

@@ -90,7 +90,13 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "spawn",
         &[
-            "current", "fiber", "handle", "join", "runtime", "scope", "stack_pool",
+            "current",
+            "fiber",
+            "handle",
+            "join",
+            "runtime",
+            "scope",
+            "stack_pool",
         ],
     ),
     ("stack_pool", &["metrics", "shim"]),
