@@ -55,6 +55,7 @@ mod metrics;
 pub mod net;
 mod overflow;
 mod park;
+pub mod process;
 mod runtime;
 mod sched;
 mod scope;

@@ -44,6 +44,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("net", &["block_on", "current", "keep", "shim", "time"]),
     ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
+    ("process", &["current", "io", "unblock"]),
     ("root", &["runtime"]),
     (
         "runtime",
