@@ -106,6 +106,17 @@ macro_rules! over {
                 say(text(twice.output()));
                 say(text(twice.stdout(Stdio::null()).output()));
                 say(of(twice.status()));
+                // What `output` did with the streams is not for the next.
+                let mut quiet = sh("exit 0");
+                say(text(quiet.output()));
+                let mut child = quiet.spawn().unwrap();
+                say(format!(
+                    "{} {} {}",
+                    child.stdin.is_none(),
+                    child.stdout.is_none(),
+                    child.stderr.is_none()
+                ));
+                say(of(child.wait()));
                 said
             }
 
@@ -228,6 +239,12 @@ macro_rules! over {
                     .unwrap();
                 say(of(echo.wait()));
                 let fd: OwnedFd = reader.into();
+                let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+                let flags = info.unwrap().lines().find_map(|line| {
+                    u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok()
+                });
+                // O_NONBLOCK of Linux on x86-64.
+                say(format!("blocks: {}", flags.unwrap() & 0o4000 == 0));
                 // SAFETY: given up in the same expression.
                 let reader = unsafe { io::PipeReader::from_raw_fd(fd.into_raw_fd()) };
                 let cat = Command::new("cat").stdin(reader).output();
