@@ -138,6 +138,10 @@ MUTANTS = [
     ("sched/worker.rs", "fn fall_asleep", "Turn::SleepFor(holding.time_left())", "Turn::Sleep"),
     ("sched/worker.rs", "add(&remote.stats.watches", "shared.wake_searcher();", ""),
     ("sched/placement.rs", "fn look", "self.allowance += self.growth;", ""),
+    # Channels, oneshot, semaphore
+    ("sync/channel.rs", "fn has_ended", "self.senders == 0 && self.handed == 0", "self.senders == 0"),
+    ("sync/oneshot.rs", "impl<T> Drop for Sender", "state.waker.take()", "None::<Waker>"),
+    ("sync/semaphore/acquire.rs", "fn give_up", "self.semaphore.settle();", ""),
     # Shutdown and termination detection
     ("sched/shared.rs", "fn bump", "Ordering::Release)", "Ordering::Relaxed)"),
     ("sched/shared.rs", "fn live", "c.ended.load(Ordering::Acquire)", "c.ended.load(Ordering::Relaxed)"),
