@@ -14,7 +14,9 @@ pub(super) const WORK: Work = Work {
     peer: one_thread::TOKIO,
     operations_per_unit: 1,
     least_units: 1_000,
-    note: Some("room for one message, each side its own: sync_channel(1), tokio::sync::mpsc::channel(1); a round trip"),
+    note: Some(
+        "room for one message, each side its own: sync_channel(1), tokio::sync::mpsc::channel(1); a round trip",
+    ),
     sides: || Sides {
         ours: ours(),
         peer: tokio(),

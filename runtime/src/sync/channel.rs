@@ -27,9 +27,9 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{TryRecvError, TrySendError};
 use std::task::{Context, Poll, Waker};
 
-use super::wait_list::WaitList;
-use super::waking::{wake, wake_all};
-use crate::shim::{AtomicUsize, Mutex as Lock, Ordering};
+use super::wait_list::{Locked, WaitList};
+use super::wakers::wake_all;
+use crate::shim::{AtomicUsize, Ordering};
 
 pub(super) use iter::iterators;
 pub(super) use recv::Rx;
@@ -47,7 +47,7 @@ pub(super) struct Channel<T> {
     /// The length of the queue when the lock was last released. A hint, for whoever may have to wait: nothing
     /// depends on it but what is done first.
     len: AtomicUsize,
-    state: Lock<State<T>>,
+    state: Locked<State<T>>,
 }
 
 struct State<T> {
@@ -69,7 +69,7 @@ pub(super) fn channel<T>(capacity: Option<usize>) -> (Tx<T>, Rx<T>) {
     let channel = std::sync::Arc::new(Channel {
         capacity: capacity.unwrap_or(usize::MAX),
         len: AtomicUsize::new(0),
-        state: Lock::new(State {
+        state: Locked::new(State {
             queue: VecDeque::with_capacity(at_once),
             senders: 1,
             receivers: 1,
@@ -141,10 +141,11 @@ impl<T> Channel<T> {
     /// Calls `f` under the lock.
     #[inline]
     fn locked<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
-        let mut state = self.state.lock();
-        let result = f(&mut state);
-        self.len.store(state.queue.len(), Ordering::Relaxed);
-        result
+        self.state.with(|state| {
+            let result = f(state);
+            self.len.store(state.queue.len(), Ordering::Relaxed);
+            result
+        })
     }
 
     /// Whether a receiver will have to wait, most likely.
@@ -214,18 +215,16 @@ impl<T> Channel<T> {
 
     /// The last one tells all receivers that wait.
     fn drop_sender(&self) {
-        let polled = self.locked(|state| {
+        let last = self.locked(|state| {
             state.senders -= 1;
-            match state.senders {
-                0 => Some(state.polled.take()),
-                _ => None,
-            }
+            state.senders == 0
         });
-        if let Some(polled) = polled {
-            let mut polled = Some(polled);
-            wake_all(|| match polled.take() {
-                Some(polled) => Some(polled),
-                None => self.locked(|state| end_first(&mut state.receiving)),
+        if last {
+            wake_all(|wakers| {
+                self.locked(|state| {
+                    wakers.push(state.polled.take());
+                    state.receiving.grant_while(wakers, |_| true)
+                })
             });
         }
     }
@@ -240,7 +239,7 @@ impl<T> Channel<T> {
             }
         });
         if let Some(left) = left {
-            wake_all(|| self.locked(|state| end_first(&mut state.sending)));
+            wake_all(|wakers| self.locked(|state| state.sending.grant_while(wakers, |_| true)));
             drop(left);
         }
     }
@@ -266,10 +265,9 @@ impl<T> Channel<T> {
     }
 }
 
-/// Ends the first wait with what its place holds. `None`: nobody waits.
-fn end_first<D>(waiters: &mut WaitList<D>) -> Option<Option<Waker>> {
-    match waiters.is_empty() {
-        true => None,
-        false => Some(waiters.grant_first()),
+#[inline]
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }

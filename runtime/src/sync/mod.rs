@@ -10,7 +10,7 @@ mod raw_mutex;
 mod semaphore;
 mod wait;
 mod wait_list;
-mod waking;
+mod wakers;
 
 pub use semaphore::{
     AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError,

@@ -28,19 +28,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::wait;
-use crate::shim::Mutex as Lock;
+use super::wait::{self, enter};
+use super::wait_list::Locked;
 use crate::time::timer;
 
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError};
-
 
 const CALL: &str = "oneshot::Receiver::recv";
 const INSTEAD: &str = "`.await` the receiver instead";
 
 /// A channel for one message.
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Lock::new(Shared {
+    let shared = Arc::new(Locked::new(Shared {
         message: None,
         waker: None,
         sender: true,
@@ -73,7 +72,7 @@ impl<T> Shared<T> {
 /// The sending half. Dropping it tells the receiver that nothing will come.
 pub struct Sender<T>(
     /// `None` once it has sent.
-    Option<Arc<Lock<Shared<T>>>>,
+    Option<Arc<Locked<Shared<T>>>>,
 );
 
 impl<T> Sender<T> {
@@ -91,15 +90,14 @@ impl<T> Sender<T> {
         let Some(shared) = self.0.take() else {
             unreachable!("only `send` takes it, and with it the sender");
         };
-        let mut state = shared.lock();
-        if !state.receiver {
-            drop(state);
-            return Err(SendError(t));
-        }
-        state.message = Some(t);
-        state.sender = false;
-        let waker = state.waker.take();
-        drop(state);
+        let waker = shared.with(|state| {
+            if !state.receiver {
+                return Err(SendError(t));
+            }
+            state.message = Some(t);
+            state.sender = false;
+            Ok(state.waker.take())
+        })?;
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -108,7 +106,9 @@ impl<T> Sender<T> {
 
     /// Whether the receiver is gone, so that nobody wants the message.
     pub fn is_closed(&self) -> bool {
-        self.0.as_ref().is_none_or(|shared| !shared.lock().receiver)
+        self.0
+            .as_ref()
+            .is_none_or(|shared| shared.with(|state| !state.receiver))
     }
 }
 
@@ -117,10 +117,10 @@ impl<T> Drop for Sender<T> {
         let Some(shared) = self.0.take() else {
             return;
         };
-        let mut state = shared.lock();
-        state.sender = false;
-        let waker = state.waker.take();
-        drop(state);
+        let waker = shared.with(|state| {
+            state.sender = false;
+            state.waker.take()
+        });
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -140,7 +140,7 @@ impl<T> Drop for Sender<T> {
 /// assert_eq!(rx.await, Ok(7));
 /// # }
 /// ```
-pub struct Receiver<T>(Arc<Lock<Shared<T>>>);
+pub struct Receiver<T>(Arc<Locked<Shared<T>>>);
 
 impl<T> Receiver<T> {
     /// Waits for the message.
@@ -157,13 +157,19 @@ impl<T> Receiver<T> {
     /// A suspension point if it has to wait. The message of a receiver that is cancelled is dropped with it.
     #[track_caller]
     pub fn recv(self) -> Result<T, RecvError> {
-        wait::enter(CALL, INSTEAD);
-        match self.0.lock().take() {
-            Ok(message) => return Ok(message),
-            Err(TryRecvError::Disconnected) => return Err(RecvError),
-            Err(TryRecvError::Empty) => {}
+        enter(CALL, INSTEAD);
+        match self.take() {
+            Some(received) => received,
+            None => wait::wait(CALL, INSTEAD, self),
         }
-        wait::wait(CALL, INSTEAD, self)
+    }
+
+    fn take(&self) -> Option<Result<T, RecvError>> {
+        match self.0.with(Shared::take) {
+            Ok(message) => Some(Ok(message)),
+            Err(TryRecvError::Disconnected) => Some(Err(RecvError)),
+            Err(TryRecvError::Empty) => None,
+        }
     }
 
     /// The message if it is there. Works everywhere.
@@ -171,7 +177,7 @@ impl<T> Receiver<T> {
     /// # Errors
     /// If it is not there yet, or will not come: the sender went, or it was received before.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.0.lock().take()
+        self.0.with(Shared::take)
     }
 
     /// Waits for the message so long. The receiver may be asked again after that.
@@ -205,7 +211,7 @@ impl<T> Receiver<T> {
     /// As there.
     #[track_caller]
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        wait::enter(CALL, INSTEAD);
+        enter(CALL, INSTEAD);
         let mut received = self.try_recv();
         if matches!(received, Err(TryRecvError::Empty)) && deadline > Instant::now() {
             received = match wait::wait_until(CALL, INSTEAD, &mut *self, Some(deadline)) {
@@ -225,38 +231,33 @@ impl<T> Future for Receiver<T> {
     type Output = Result<T, RecvError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut waker = None;
-        loop {
-            let mut state = self.0.lock();
+        if let Some(received) = self.take() {
+            return Poll::Ready(received);
+        }
+        let mut waker = Some(cx.waker().clone());
+        let taken = self.0.with(|state| {
             let taken = state.take();
             if let Err(TryRecvError::Empty) = taken {
-                match waker.take() {
-                    Some(waker) => {
-                        let old = state.waker.replace(waker);
-                        drop(state);
-                        drop(old);
-                        return Poll::Pending;
-                    }
-                    // A clone is anybody's code.
-                    None => {
-                        drop(state);
-                        waker = Some(cx.waker().clone());
-                        continue;
-                    }
-                }
+                std::mem::swap(&mut state.waker, &mut waker);
             }
-            drop(state);
-            return Poll::Ready(taken.map_err(|_| RecvError));
+            taken
+        });
+        // The one before, or this one if it is not needed.
+        drop(waker);
+        match taken {
+            Ok(message) => Poll::Ready(Ok(message)),
+            Err(TryRecvError::Disconnected) => Poll::Ready(Err(RecvError)),
+            Err(TryRecvError::Empty) => Poll::Pending,
         }
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.receiver = false;
-        let left = (state.message.take(), state.waker.take());
-        drop(state);
+        let left = self.0.with(|state| {
+            state.receiver = false;
+            (state.message.take(), state.waker.take())
+        });
         drop(left);
     }
 }

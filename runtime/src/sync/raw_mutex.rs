@@ -3,14 +3,21 @@
 //! Waiters come in the order of their arrival, but a lock that is let go is free for whoever comes first: the first
 //! waiter is called and tries again, in its place. After `PASSES` such disappointments it is handed the lock. So a
 //! fiber that locks in a loop does not pay a switch for each round, and nobody waits for ever (the idea:
-//! parking_lot's eventual fairness, counted instead of timed).
+//! parking_lot's eventual fairness, counted instead of timed). With `n` before it in the list a waiter sees at most
+//! `n * (PASSES + 1) + PASSES` others get the lock, and the one that has it.
+//!
+//! Models: `loom_mutex.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
-use super::wait_list::{Place, WaitList};
-use crate::shim::{AtomicU8, Mutex as Lock, Ordering};
+use super::wait_list::{Locked, Place, WaitList};
+use crate::shim::{AtomicU8, Ordering, const_fn};
+
+#[cfg(test)]
+#[path = "loom_mutex.rs"]
+mod loom_mutex;
 
 const LOCKED: u8 = 1;
 /// Somebody is in the list: letting go is not just a store.
@@ -20,34 +27,38 @@ const WAITED_FOR: u8 = 2;
 const PASSES: u8 = 4;
 
 pub(super) struct RawMutex {
-    /// `WAITED_FOR` is changed under the lock of `waiters`, `LOCKED` by anybody.
+    /// `WAITED_FOR` is changed under the lock of `waiters`, and says that there are any; `LOCKED` by anybody.
     state: AtomicU8,
-    waiters: Lock<WaitList<Passed>>,
+    waiters: Locked<WaitList<Passed>>,
 }
 
 /// How often a waiter was passed over while it was the first.
 struct Passed(u8);
 
 impl RawMutex {
-    pub(super) const fn new() -> RawMutex {
-        RawMutex {
-            state: AtomicU8::new(0),
-            waiters: Lock::new(WaitList::new()),
+    const_fn! {
+        pub(super) const fn new() -> RawMutex {
+            RawMutex {
+                state: AtomicU8::new(0),
+                waiters: Locked::new(WaitList::new()),
+            }
         }
     }
 
     #[inline]
     pub(super) fn try_lock(&self) -> bool {
         // Acquire pairs with the Release of `unlock`: what the last owner did comes before.
-        let free = |state| (state & LOCKED == 0).then_some(state | LOCKED);
-        let taken =
-            self.state
-                .compare_exchange_weak(0, LOCKED, Ordering::Acquire, Ordering::Relaxed);
-        taken.is_ok()
-            || self
-                .state
-                .fetch_update(Ordering::Acquire, Ordering::Relaxed, free)
-                .is_ok()
+        let quick = (self.state).compare_exchange(0, LOCKED, Ordering::Acquire, Ordering::Relaxed);
+        match quick {
+            Ok(_) => true,
+            Err(state) => state & LOCKED == 0 && self.try_lock_waited_for(),
+        }
+    }
+
+    #[cold]
+    fn try_lock_waited_for(&self) -> bool {
+        // Acquire as above.
+        self.state.fetch_or(LOCKED, Ordering::Acquire) & LOCKED == 0
     }
 
     /// # Safety
@@ -55,9 +66,7 @@ impl RawMutex {
     #[inline]
     pub(super) unsafe fn unlock(&self) {
         // Release pairs with the Acquire of `try_lock`.
-        let quick = self
-            .state
-            .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed);
+        let quick = (self.state).compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed);
         if quick.is_err() {
             self.unlock_waited_for();
         }
@@ -65,32 +74,31 @@ impl RawMutex {
 
     #[cold]
     fn unlock_waited_for(&self) {
-        let mut waiters = self.waiters.lock();
-        let waker = match waiters.first() {
+        let waker = self.waiters.with(|waiters| match waiters.first() {
             Some(Passed(passed)) if *passed >= PASSES => {
                 // Handed over: `LOCKED` stays.
                 let waker = waiters.grant_first();
-                if waiters.is_empty() {
-                    self.state.fetch_and(!WAITED_FOR, Ordering::Relaxed);
-                }
+                self.waited_for_no_more(waiters);
                 waker
             }
-            Some(Passed(passed)) => {
-                *passed += 1;
-                let waker = waiters.call_first();
+            first => {
+                if let Some(Passed(passed)) = first {
+                    *passed += 1;
+                }
                 // Release pairs with the Acquire of `try_lock`.
                 self.state.fetch_and(!LOCKED, Ordering::Release);
-                waker
+                waiters.call_first()
             }
-            None => {
-                // Release as above.
-                self.state.store(0, Ordering::Release);
-                None
-            }
-        };
-        drop(waiters);
+        });
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// After somebody left the list.
+    fn waited_for_no_more(&self, waiters: &WaitList<Passed>) {
+        if waiters.is_empty() {
+            self.state.fetch_and(!WAITED_FOR, Ordering::Relaxed);
         }
     }
 
@@ -104,7 +112,7 @@ impl RawMutex {
     }
 }
 
-/// Ready when the lock is the caller's.
+/// Ready when the lock is the caller's. Dropped before that, it leaves the lock to the others.
 pub(super) struct Acquire<'a> {
     mutex: &'a RawMutex,
     place: Place<Passed>,
@@ -124,69 +132,61 @@ impl Future for Acquire<'_> {
         }
         // SAFETY: pinned as part of a pinned future.
         let place = unsafe { Pin::new_unchecked(&this.place) };
-        if this.waiting && place.is_granted() {
-            this.waiting = false;
-            return Poll::Ready(());
-        }
         let waker = cx.waker().clone();
-        let mut waiters = mutex.waiters.lock();
-        if this.waiting && place.is_granted() {
-            drop(waiters);
-            this.waiting = false;
-            return Poll::Ready(());
-        }
-        // Before the look at LOCKED: an owner that lets go after that look sees it, and comes here.
-        mutex.state.fetch_or(WAITED_FOR, Ordering::Relaxed);
-        let ready = mutex.try_lock();
-        let old: Option<Waker> = if ready {
-            // SAFETY: it was used with this list only.
-            let old = unsafe { waiters.remove(place) };
-            if waiters.is_empty() {
-                mutex.state.fetch_and(!WAITED_FOR, Ordering::Relaxed);
+        let (ready, old) = mutex.waiters.with(|waiters| {
+            if this.waiting && place.is_granted() {
+                return (true, Some(waker));
             }
-            old
-        } else {
-            // SAFETY: as above; `drop` takes it out before it is freed.
-            unsafe { waiters.wait(place, waker) }
-        };
+            // Before the look at LOCKED: an owner that lets go after that look sees it, and comes here.
+            mutex.state.fetch_or(WAITED_FOR, Ordering::Relaxed);
+            if mutex.try_lock() {
+                // SAFETY: it was used with this list only.
+                let old = unsafe { waiters.remove(place) };
+                mutex.waited_for_no_more(waiters);
+                (true, old.or(Some(waker)))
+            } else {
+                // SAFETY: used with this list only, and not granted; `drop` takes it out before it is freed.
+                (false, unsafe { waiters.wait(place, waker) })
+            }
+        });
         this.waiting = !ready;
-        drop(waiters);
         drop(old);
-        if ready {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+        match ready {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 }
 
 impl Drop for Acquire<'_> {
     fn drop(&mut self) {
-        if !self.waiting {
-            return;
+        if self.waiting {
+            self.give_up();
         }
+    }
+}
+
+impl Acquire<'_> {
+    #[cold]
+    fn give_up(&mut self) {
+        let mutex = self.mutex;
         // SAFETY: not moved any more.
         let place = unsafe { Pin::new_unchecked(&self.place) };
-        let mut waiters = self.mutex.waiters.lock();
-        // SAFETY: used with this list only.
-        let own = unsafe { waiters.remove(place) };
-        if waiters.is_empty() {
-            self.mutex.state.fetch_and(!WAITED_FOR, Ordering::Relaxed);
+        let (own, next) = mutex.waiters.with(|waiters| {
+            // SAFETY: used with this list only.
+            let own = unsafe { waiters.remove(place) };
+            mutex.waited_for_no_more(waiters);
+            // It may have been called, and the lock be free: then the next is to have a look.
+            let free = mutex.state.load(Ordering::Relaxed) & LOCKED == 0;
+            (own, if free { waiters.call_first() } else { None })
+        });
+        if place.is_granted() {
+            // SAFETY: it was handed to this future, which does not want it any more.
+            unsafe { mutex.unlock() }
         }
-        let granted = place.is_granted();
-        // It may have been called, and the lock be free: then the next is to have a look.
-        let next = match !granted && self.mutex.state.load(Ordering::Relaxed) & LOCKED == 0 {
-            true => waiters.call_first(),
-            false => None,
-        };
-        drop(waiters);
         drop(own);
         if let Some(next) = next {
             next.wake();
-        }
-        if granted {
-            // SAFETY: it was handed to this future, which does not want it any more.
-            unsafe { self.mutex.unlock() }
         }
     }
 }

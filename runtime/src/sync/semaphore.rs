@@ -8,25 +8,26 @@
 //!
 //! Models: `loom_semaphore.rs`.
 
+mod acquire;
+mod error;
 mod permit;
 
-use std::error::Error;
 use std::fmt;
-use std::future::Future;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::wait::{self, enter};
-use super::wait_list::{Place, WaitList};
-use super::waking::wake_all;
-use crate::shim::Mutex as Lock;
+use super::wait_list::{Locked, WaitList};
+use super::wakers::{Wakers, wake_all};
+use crate::shim::const_fn;
 use crate::time::timer;
 
-pub use permit::{OwnedSemaphorePermit, SemaphorePermit};
+use acquire::Acquire;
 
+pub use error::{AcquireError, TryAcquireError};
+pub use permit::{OwnedSemaphorePermit, SemaphorePermit};
 
 /// How often others may take permits before the first waiter.
 const PASSES: u8 = 4;
@@ -58,7 +59,7 @@ const PASSES: u8 = 4;
 /// assert_eq!(connections.available_permits(), 2);
 /// ```
 pub struct Semaphore {
-    state: Lock<State>,
+    state: Locked<State>,
 }
 
 struct State {
@@ -96,21 +97,32 @@ impl State {
         Ok(())
     }
 
-    /// Serves, or calls, the first waiter if it can be served. `None`: nothing to do; else it is done again.
-    fn settle(&mut self) -> Option<Option<Waker>> {
-        let (permits, closed) = (self.permits, self.closed);
-        let first = self.waiters.first()?;
-        if closed {
-            first.closed = true;
-        } else if first.permits > permits {
-            return None;
-        } else if first.passed >= PASSES {
-            self.permits -= first.permits;
-        } else {
-            // It takes them itself, unless it was called before and has not looked yet.
-            return self.waiters.call_first().map(Some);
+    /// Serves, or calls, the first waiters as far as the permits go. True: `wakers` is full before that.
+    fn settle(&mut self, wakers: &mut Wakers) -> bool {
+        let (permits, closed) = (&mut self.permits, self.closed);
+        let more = self.waiters.grant_while(wakers, |first| {
+            first.closed = closed;
+            if closed {
+                return true;
+            }
+            let serve = first.passed >= PASSES && first.permits <= *permits;
+            if serve {
+                *permits -= first.permits;
+            }
+            serve
+        });
+        if more || wakers.is_full() {
+            return more || !self.waiters.is_empty();
         }
-        Some(self.waiters.grant_first())
+        // It takes them itself, and calls the next.
+        if self
+            .waiters
+            .first()
+            .is_some_and(|first| first.permits <= self.permits)
+        {
+            wakers.push(self.waiters.call_first());
+        }
+        false
     }
 }
 
@@ -118,21 +130,24 @@ impl Semaphore {
     /// The most permits there can be.
     pub const MAX_PERMITS: usize = usize::MAX >> 3;
 
-    /// A semaphore with so many permits.
-    ///
-    /// # Panics
-    /// If they are more than [`MAX_PERMITS`](Self::MAX_PERMITS).
-    pub fn new(permits: usize) -> Semaphore {
-        assert!(
-            permits <= Semaphore::MAX_PERMITS,
-            "too many permits for a semaphore"
-        );
-        Semaphore {
-            state: Lock::new(State {
-                permits,
-                closed: false,
-                waiters: WaitList::new(),
-            }),
+    const_fn! {
+        /// A semaphore with so many permits.
+        ///
+        /// # Panics
+        /// If they are more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+        #[track_caller]
+        pub const fn new(permits: usize) -> Semaphore {
+            assert!(
+                permits <= Semaphore::MAX_PERMITS,
+                "too many permits for a semaphore"
+            );
+            Semaphore {
+                state: Locked::new(State {
+                    permits,
+                    closed: false,
+                    waiters: WaitList::new(),
+                }),
+            }
         }
     }
 
@@ -236,7 +251,7 @@ impl Semaphore {
     /// # Errors
     /// As there.
     pub fn try_acquire_many(&self, n: usize) -> Result<SemaphorePermit<'_>, TryAcquireError> {
-        self.state.lock().take(n)?;
+        self.state.with(|state| state.take(n))?;
         Ok(SemaphorePermit::new(self, n))
     }
 
@@ -331,7 +346,7 @@ impl Semaphore {
         self: Arc<Self>,
         n: usize,
     ) -> Result<OwnedSemaphorePermit, TryAcquireError> {
-        self.state.lock().take(n)?;
+        self.state.with(|state| state.take(n))?;
         Ok(OwnedSemaphorePermit::new(self, n))
     }
 
@@ -342,7 +357,9 @@ impl Semaphore {
     ///
     /// # Cancellation
     /// As [`acquire_async`](Self::acquire_async).
-    pub async fn acquire_owned_async(self: Arc<Self>) -> Result<OwnedSemaphorePermit, AcquireError> {
+    pub async fn acquire_owned_async(
+        self: Arc<Self>,
+    ) -> Result<OwnedSemaphorePermit, AcquireError> {
         self.acquire_many_owned_async(1).await
     }
 
@@ -363,7 +380,7 @@ impl Semaphore {
 
     /// How many permits can be had, by whoever may.
     pub fn available_permits(&self) -> usize {
-        self.state.lock().permits
+        self.state.with(|state| state.permits)
     }
 
     /// Adds permits.
@@ -376,53 +393,50 @@ impl Semaphore {
 
     /// Takes permits away for good, as many as there are, `n` at most. How many.
     pub fn forget_permits(&self, n: usize) -> usize {
-        let mut state = self.state.lock();
-        let taken = state.permits.min(n);
-        state.permits -= taken;
-        taken
+        self.state.with(|state| {
+            let taken = state.permits.min(n);
+            state.permits -= taken;
+            taken
+        })
     }
 
     /// No more permits are given: who waits gets an error, and so does whoever comes. Permits that are out stay so.
     pub fn close(&self) {
-        self.state.lock().closed = true;
-        wake_all(|| self.state.lock().settle());
+        self.state.with(|state| state.closed = true);
+        self.settle();
     }
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.state.lock().closed
+        self.state.with(|state| state.closed)
     }
 
+    #[track_caller]
     fn give_back(&self, permits: usize) {
-        let mut state = self.state.lock();
-        let sum = state.permits.checked_add(permits);
-        match sum.filter(|sum| *sum <= Semaphore::MAX_PERMITS) {
-            Some(sum) => state.permits = sum,
-            None => {
-                drop(state);
-                panic!("too many permits for a semaphore");
-            }
+        let waited_for = self.state.with(|state| {
+            let sum = state.permits.checked_add(permits);
+            state.permits = sum.filter(|sum| *sum <= Semaphore::MAX_PERMITS)?;
+            Some(!state.waiters.is_empty())
+        });
+        match waited_for {
+            Some(false) => {}
+            Some(true) => self.settle(),
+            None => panic!("too many permits for a semaphore"),
         }
-        let called = state.settle();
-        drop(state);
-        self.call_on(called);
     }
 
-    /// Calls the waker that `settle` gave, and settles on.
-    fn call_on(&self, called: Option<Option<Waker>>) {
-        if called.is_some() {
-            let mut called = called;
-            wake_all(|| called.take().or_else(|| self.state.lock().settle()));
-        }
+    #[cold]
+    fn settle(&self) {
+        wake_all(|wakers| self.state.with(|state| state.settle(wakers)));
     }
 
     #[track_caller]
     fn wait(&self, permits: usize) -> Result<(), AcquireError> {
         enter(CALL, INSTEAD);
-        let taken = self.state.lock().take(permits);
+        let taken = self.state.with(|state| state.take(permits));
         match taken {
             Ok(()) => Ok(()),
-            Err(TryAcquireError::Closed) => Err(AcquireError(())),
+            Err(TryAcquireError::Closed) => Err(AcquireError::new()),
             Err(TryAcquireError::NoPermits) => {
                 wait::wait(CALL, INSTEAD, Acquire::new(self, permits))
             }
@@ -432,7 +446,7 @@ impl Semaphore {
     #[track_caller]
     fn wait_until(&self, permits: usize, deadline: Instant) -> Result<(), TryAcquireError> {
         enter(CALL, INSTEAD);
-        let taken = self.state.lock().take(permits);
+        let taken = self.state.with(|state| state.take(permits));
         // A timer takes a millisecond or two, however short.
         if taken != Err(TryAcquireError::NoPermits) || deadline <= Instant::now() {
             return taken;
@@ -444,7 +458,7 @@ impl Semaphore {
             Err(_) => acquire.give_up(),
         };
         match acquired {
-            Some(acquired) => acquired.map_err(|AcquireError(())| TryAcquireError::Closed),
+            Some(acquired) => acquired.map_err(|_| TryAcquireError::Closed),
             None => Err(TryAcquireError::NoPermits),
         }
     }
@@ -453,172 +467,9 @@ impl Semaphore {
 const CALL: &str = "Semaphore::acquire";
 const INSTEAD: &str = "await `acquire_async` instead";
 
-/// Ready when the permits are the caller's.
-struct Acquire<'a> {
-    semaphore: &'a Semaphore,
-    permits: usize,
-    place: Place<Wants>,
-    /// In the list, or granted and not taken up.
-    waiting: bool,
-}
-
-impl<'a> Acquire<'a> {
-    fn new(semaphore: &'a Semaphore, permits: usize) -> Acquire<'a> {
-        Acquire {
-            semaphore,
-            permits,
-            place: Place::new(Wants {
-                permits,
-                passed: 0,
-                closed: false,
-            }),
-            waiting: false,
-        }
-    }
-
-    fn place(self: Pin<&Self>) -> Pin<&Place<Wants>> {
-        // SAFETY: pinned as part of a pinned future.
-        unsafe { self.map_unchecked(|acquire| &acquire.place) }
-    }
-
-    /// How the wait ended, once the place is granted.
-    ///
-    /// # Safety
-    /// It is granted.
-    unsafe fn take_up(self: Pin<&mut Self>) -> Result<(), AcquireError> {
-        // SAFETY: nothing is moved.
-        let this = unsafe { self.get_unchecked_mut() };
-        this.waiting = false;
-        // SAFETY: pinned as part of a pinned future; granted, so it is in no list.
-        let wants = unsafe { Pin::new_unchecked(&mut this.place).wants() };
-        match wants.closed {
-            true => Err(AcquireError(())),
-            false => Ok(()),
-        }
-    }
-
-    /// Ends the wait. How it ended meanwhile, if it did.
-    fn give_up(mut self: Pin<&mut Self>) -> Option<Result<(), AcquireError>> {
-        if !self.waiting {
-            return None;
-        }
-        if !self.place.is_granted() {
-            let mut state = self.semaphore.state.lock();
-            // SAFETY: used with this list only.
-            let own = unsafe { state.waiters.remove(self.as_ref().place()) };
-            // It may have been called, or stood before one that wants less.
-            let next = state.settle();
-            drop(state);
-            drop(own);
-            self.semaphore.call_on(next);
-        }
-        // Nobody grants it from here on.
-        if self.place.is_granted() {
-            // SAFETY: it is.
-            return Some(unsafe { self.take_up() });
-        }
-        // SAFETY: nothing is moved.
-        unsafe { self.as_mut().get_unchecked_mut() }.waiting = false;
-        None
-    }
-}
-
-impl Future for Acquire<'_> {
-    type Output = Result<(), AcquireError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let semaphore = self.semaphore;
-        if self.waiting && self.place.is_granted() {
-            // SAFETY: it is.
-            return Poll::Ready(unsafe { self.take_up() });
-        }
-        let waker = cx.waker().clone();
-        let mut state = semaphore.state.lock();
-        if !self.waiting {
-            match state.take(self.permits) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(TryAcquireError::Closed) => return Poll::Ready(Err(AcquireError(()))),
-                Err(TryAcquireError::NoPermits) => {}
-            }
-        } else if self.place.is_granted() {
-            drop(state);
-            // SAFETY: it is.
-            return Poll::Ready(unsafe { self.take_up() });
-        } else if state.permits >= self.permits && state.waiters.is_first(self.as_ref().place()) {
-            state.permits -= self.permits;
-            // SAFETY: used with this list only.
-            let own = unsafe { state.waiters.remove(self.as_ref().place()) };
-            // There may be enough for the next too.
-            let next = state.settle();
-            drop(state);
-            drop(own);
-            // SAFETY: nothing is moved.
-            unsafe { self.get_unchecked_mut() }.waiting = false;
-            semaphore.call_on(next);
-            return Poll::Ready(Ok(()));
-        }
-        // SAFETY: used with this list only; `drop` takes it out before it is freed.
-        let old = unsafe { state.waiters.wait(self.as_ref().place(), waker) };
-        drop(state);
-        // SAFETY: nothing is moved.
-        unsafe { self.as_mut().get_unchecked_mut() }.waiting = true;
-        drop(old);
-        Poll::Pending
-    }
-}
-
-impl Drop for Acquire<'_> {
-    fn drop(&mut self) {
-        if !self.waiting {
-            return;
-        }
-        let permits = self.permits;
-        // SAFETY: not moved any more.
-        let mut this = unsafe { Pin::new_unchecked(self) };
-        if let Some(Ok(())) = this.as_mut().give_up() {
-            this.semaphore.give_back(permits);
-        }
-    }
-}
-
-/// The semaphore is closed.
-#[derive(Debug, PartialEq, Eq)]
-pub struct AcquireError(());
-
-impl fmt::Display for AcquireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the semaphore is closed")
-    }
-}
-
-impl Error for AcquireError {}
-
-/// Why no permit was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TryAcquireError {
-    /// The semaphore is closed.
-    Closed,
-    /// There are not enough, or they are kept for one who waits.
-    NoPermits,
-}
-
-impl fmt::Display for TryAcquireError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TryAcquireError::Closed => "the semaphore is closed",
-            TryAcquireError::NoPermits => "the semaphore has no permits left",
-        })
-    }
-}
-
-impl Error for TryAcquireError {}
-
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (permits, closed) = {
-            let state = self.state.lock();
-            (state.permits, state.closed)
-        };
+        let (permits, closed) = self.state.with(|state| (state.permits, state.closed));
         f.debug_struct("Semaphore")
             .field("permits", &permits)
             .field("closed", &closed)

@@ -66,7 +66,8 @@ fn drive<F: Future>(running: Running, mut future: Pin<&mut F>) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        running.park();
+        // The poll may have called a waker of anybody's.
+        running.still().park();
     }
 }
 

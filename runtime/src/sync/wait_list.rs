@@ -1,15 +1,16 @@
 //! Who waits for a lock, a permit or a message: one list, used by all of `sync`.
 //!
 //! Knows places in a queue and wakers; must not know what is waited for. A list has no lock of its own: it lies
-//! in the primitive's [`Lock`], beside what is waited for.
+//! in the primitive's [`Locked`], beside what is waited for.
 //!
-//! A [`Place`] lies in the frame, or in the future, that waits; nothing is allocated. Its fields belong to
-//! whoever holds the primitive's lock, but for `granted`, which the owner reads without.
+//! A [`Place`] lies in the future that waits; nothing is allocated. Its fields belong to whoever holds the
+//! primitive's lock, but for `granted`, which the owner reads without; once that is set, all of it is the owner's.
 //!
 //! - *Granting:* under the lock, take the first place out, take its waker, set `granted` as the last access
 //!   to the place; then release the lock and wake. From `granted` on the place may be gone.
+//! - *Calling:* the waker alone, for whoever is to look for itself, and keeps its place until it does.
 //! - *Waiting:* look at `granted` on every wake. A wake alone means nothing.
-//! - *Giving up:* under the lock, take the place out. If it was granted meanwhile, what it was granted is
+//! - *Giving up:* under the lock, take the place out. If it was granted or called meanwhile, what that was for is
 //!   handed on: no wake that was meant for another is lost.
 //!
 //! Models: `loom_wait_list.rs`.
@@ -20,7 +21,29 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::Waker;
 
-use crate::shim::{AtomicBool, Ordering};
+use super::wakers::Wakers;
+use crate::keep::keep;
+use crate::shim::{AtomicBool, Mutex, Ordering, const_fn};
+
+#[cfg(test)]
+#[path = "loom_wait_list.rs"]
+mod loom_wait_list;
+
+/// What a primitive keeps under a lock of its own: for a few steps that wait for nothing and call nobody's code.
+pub(crate) struct Locked<T>(Mutex<T>);
+
+impl<T> Locked<T> {
+    const_fn! {
+        pub(crate) const fn new(value: T) -> Locked<T> {
+            Locked(Mutex::new(value))
+        }
+    }
+
+    /// Calls `f` under the lock. A fiber that overflows its stack in there is not left behind with it.
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        keep(|| f(&mut self.0.lock()))
+    }
+}
 
 /// The waiters of one primitive, the longest waiting first. `D` is what each wants.
 pub(crate) struct WaitList<D> {
@@ -32,7 +55,7 @@ pub(crate) struct WaitList<D> {
 // Send, and `D`.
 unsafe impl<D: Send> Send for WaitList<D> {}
 
-/// One waiter's place. Pinned while it is in a list.
+/// One waiter's place, for one wait. Pinned while it is in a list.
 pub(crate) struct Place<D> {
     links: UnsafeCell<Links<D>>,
     granted: AtomicBool,
@@ -83,6 +106,15 @@ impl<D> Place<D> {
     }
 }
 
+impl<D> Drop for Place<D> {
+    fn drop(&mut self) {
+        debug_assert!(
+            !self.links.get_mut().queued,
+            "a place is freed in its list: whoever waits takes it out"
+        );
+    }
+}
+
 impl<D> WaitList<D> {
     pub(crate) const fn new() -> WaitList<D> {
         WaitList {
@@ -99,7 +131,8 @@ impl<D> WaitList<D> {
     /// it gives back is dropped after the lock is released, for it may be anybody's code.
     ///
     /// # Safety
-    /// Until it was granted or removed, `place` is used with this list only, under one lock, and is not freed.
+    /// `place` was not granted, and is used with this list only, under one lock. Until it was granted or removed it is
+    /// not freed.
     #[must_use]
     pub(crate) unsafe fn wait(&mut self, place: Pin<&Place<D>>, waker: Waker) -> Option<Waker> {
         let place = NonNull::from(place.get_ref());
@@ -139,6 +172,7 @@ impl<D> WaitList<D> {
 
     /// Takes the first waiter out: it has got what it wants. Its waker is to be called after the lock is
     /// released, for it may be anybody's code; `None` also if it was called already.
+    #[must_use]
     pub(crate) fn grant_first(&mut self) -> Option<Waker> {
         let place = self.first?;
         // SAFETY: as above; it is in this list.
@@ -146,17 +180,36 @@ impl<D> WaitList<D> {
             self.unlink(place);
             links(place).waker.take()
         };
-        // SAFETY: still live: its owner waits for this, or for the lock. Release pairs with `is_granted`.
-        unsafe { place.as_ref() }
-            .granted
-            .store(true, Ordering::Release);
+        // SAFETY: still live: its owner waits for this, or for the lock.
+        let granted = unsafe { &(*place.as_ptr()).granted };
+        // Release pairs with the Acquire of `is_granted`.
+        granted.store(true, Ordering::Release);
         waker
+    }
+
+    /// Grants to the waiters at the front while `to` says so. True: `wakers` is full before that, and the same is to be
+    /// called again after they were called.
+    pub(crate) fn grant_while(
+        &mut self,
+        wakers: &mut Wakers,
+        mut to: impl FnMut(&mut D) -> bool,
+    ) -> bool {
+        while let Some(first) = self.first() {
+            if wakers.is_full() {
+                return true;
+            }
+            if !to(first) {
+                break;
+            }
+            wakers.push(self.grant_first());
+        }
+        false
     }
 
     /// Takes a place out, if it is in. What it gives back is dropped after the lock is released.
     ///
     /// # Safety
-    /// As for [`wait`](Self::wait).
+    /// `place` was used with this list only, under one lock, if at all.
     #[must_use]
     pub(crate) unsafe fn remove(&mut self, place: Pin<&Place<D>>) -> Option<Waker> {
         let place = NonNull::from(place.get_ref());

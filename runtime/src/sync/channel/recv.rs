@@ -4,14 +4,12 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvError, RecvTimeoutError, TryRecvError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::Channel;
-use crate::shim::Ordering;
+use super::{Channel, wake};
 use crate::sync::wait::{self, enter};
 use crate::sync::wait_list::Place;
-use crate::sync::waking::wake;
 
 const CALL: &str = "Receiver::recv";
 const INSTEAD: &str = "await `recv_async` instead";
@@ -182,7 +180,7 @@ impl<T> RecvFuture<'_, T> {
 impl<T> Future for RecvFuture<'_, T> {
     type Output = Result<T, RecvError>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let channel = self.channel;
         if self.waiting {
             if self.place.is_granted() {
@@ -192,42 +190,52 @@ impl<T> Future for RecvFuture<'_, T> {
         } else if let Some(received) = at_once(channel) {
             return Poll::Ready(received);
         }
-        let waker = cx.waker().clone();
-        let mut state = channel.state.lock();
-        if self.waiting {
-            if self.place.is_granted() {
-                drop(state);
-                // SAFETY: it is.
-                return Poll::Ready(unsafe { self.take_up() });
-            }
-        } else {
-            match state.pop(channel.capacity) {
-                Ok((message, woken)) => {
-                    channel
-                        .len
-                        .store(state.queue.len(), Ordering::Relaxed);
-                    drop(state);
-                    wake(woken);
-                    return Poll::Ready(Ok(message));
-                }
-                Err(TryRecvError::Disconnected) => return Poll::Ready(Err(RecvError)),
-                Err(TryRecvError::Empty) => {}
-            }
-        }
+        let mut waker = Some(cx.waker().clone());
         // SAFETY: nothing is moved.
-        let this = unsafe { self.get_unchecked_mut() };
-        this.waiting = true;
-        // SAFETY: pinned as part of a pinned future; `drop` takes it out before it is freed, and it is used with this
-        // list only.
-        let old = unsafe {
-            state
-                .receiving
-                .wait(Pin::new_unchecked(&this.place), waker)
-        };
-        drop(state);
-        drop(old);
-        Poll::Pending
+        let this = unsafe { self.as_mut().get_unchecked_mut() };
+        let looked = channel.locked(|state| {
+            if this.waiting {
+                if this.place.is_granted() {
+                    return Looked::Served;
+                }
+            } else {
+                match state.pop(channel.capacity) {
+                    Ok((message, woken)) => return Looked::Received(message, woken),
+                    Err(TryRecvError::Disconnected) => return Looked::Disconnected,
+                    Err(TryRecvError::Empty) => {}
+                }
+            }
+            this.waiting = true;
+            if let Some(new) = waker.take() {
+                // SAFETY: pinned as part of a pinned future; used with this list only, and not granted; `drop` takes it
+                // out before it is freed.
+                waker = unsafe { (state.receiving).wait(Pin::new_unchecked(&this.place), new) };
+            }
+            Looked::Waiting
+        });
+        // The one before, or this one if it is not needed.
+        drop(waker);
+        match looked {
+            Looked::Waiting => Poll::Pending,
+            Looked::Disconnected => Poll::Ready(Err(RecvError)),
+            Looked::Received(message, woken) => {
+                wake(woken);
+                Poll::Ready(Ok(message))
+            }
+            // SAFETY: it is granted.
+            Looked::Served => Poll::Ready(unsafe { self.take_up() }),
+        }
     }
+}
+
+/// What a poll found under the lock.
+enum Looked<T> {
+    Waiting,
+    Disconnected,
+    /// With whom to wake for it.
+    Received(T, Option<Waker>),
+    /// The place is granted.
+    Served,
 }
 
 impl<T> Drop for RecvFuture<'_, T> {

@@ -4,14 +4,12 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc::{SendError, TrySendError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::Channel;
-use crate::shim::Ordering;
+use super::{Channel, wake};
 use crate::sync::wait::{self, enter};
 use crate::sync::wait_list::Place;
-use crate::sync::waking::wake;
 
 const CALL: &str = "send";
 const INSTEAD: &str = "await `send_async` instead";
@@ -196,53 +194,69 @@ impl<T> Future for SendFuture<'_, T> {
             // SAFETY: it is.
             return Poll::Ready(unsafe { self.take_up() });
         }
-        // Without a waker first, if there is room.
-        let full = self.waiting || channel.looks_full();
-        let mut waker = full.then(|| cx.waker().clone());
-        loop {
-            let mut state = channel.state.lock();
+        if !self.waiting && !channel.looks_full() {
+            // SAFETY: not in the list.
+            let kept = unsafe { self.as_mut().message() };
+            let message = kept.take().expect("polled after it was ready");
+            match channel.try_send(message) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(TrySendError::Disconnected(message)) => {
+                    return Poll::Ready(Err(SendError(message)));
+                }
+                Err(TrySendError::Full(message)) => *kept = Some(message),
+            }
+        }
+        let mut waker = Some(cx.waker().clone());
+        let looked = channel.locked(|state| {
             if self.waiting {
                 if self.place.is_granted() {
-                    drop(state);
-                    // SAFETY: it is.
-                    return Poll::Ready(unsafe { self.take_up() });
+                    return Looked::Served;
                 }
             } else {
                 // SAFETY: not in the list.
-                let message = unsafe { self.as_mut().message() };
-                let taken = message.take().expect("polled after it was ready");
-                let pushed = state.push(channel.capacity, taken);
-                channel
-                    .len
-                    .store(state.queue.len(), Ordering::Relaxed);
-                match pushed {
-                    Ok(woken) => {
-                        drop(state);
-                        wake(woken);
-                        return Poll::Ready(Ok(()));
-                    }
+                let kept = unsafe { self.as_mut().message() };
+                let message = kept.take().expect("polled after it was ready");
+                match state.push(channel.capacity, message) {
+                    Ok(woken) => return Looked::Sent(woken),
                     Err(TrySendError::Disconnected(message)) => {
-                        return Poll::Ready(Err(SendError(message)));
+                        return Looked::Disconnected(message);
                     }
-                    Err(TrySendError::Full(taken)) => *message = Some(taken),
+                    Err(TrySendError::Full(message)) => *kept = Some(message),
                 }
             }
-            let Some(waker) = waker.take() else {
-                drop(state);
-                waker = Some(cx.waker().clone());
-                continue;
-            };
             // SAFETY: nothing is moved.
-            let this = unsafe { self.get_unchecked_mut() };
+            let this = unsafe { self.as_mut().get_unchecked_mut() };
             this.waiting = true;
-            // SAFETY: pinned as part of a pinned future; `drop` takes it out before it is freed, and it is used
-            // with this list only.
-            let old = unsafe { state.sending.wait(Pin::new_unchecked(&this.place), waker) };
-            drop(state);
-            drop(old);
-            return Poll::Pending;
+            if let Some(new) = waker.take() {
+                // SAFETY: pinned as part of a pinned future; used with this list only, and not granted; `drop` takes it
+                // out before it is freed.
+                waker = unsafe { (state.sending).wait(Pin::new_unchecked(&this.place), new) };
+            }
+            Looked::Waiting
+        });
+        // The one before, or this one if it is not needed.
+        drop(waker);
+        match looked {
+            Looked::Waiting => Poll::Pending,
+            Looked::Disconnected(message) => Poll::Ready(Err(SendError(message))),
+            Looked::Sent(woken) => {
+                wake(woken);
+                Poll::Ready(Ok(()))
+            }
+            // SAFETY: it is granted.
+            Looked::Served => Poll::Ready(unsafe { self.take_up() }),
         }
     }
+}
+
+/// What a poll found under the lock.
+enum Looked<T> {
+    Waiting,
+    Disconnected(T),
+    /// With whom to wake for it.
+    Sent(Option<Waker>),
+    /// The place is granted.
+    Served,
 }
 
 impl<T> Drop for SendFuture<'_, T> {
