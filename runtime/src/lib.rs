@@ -51,6 +51,7 @@ mod local_key;
 mod loom_support;
 mod metrics;
 pub mod net;
+pub mod os;
 mod overflow;
 mod park;
 mod runtime;

@@ -7,6 +7,7 @@ use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
 
 /// A tokio runtime that nobody drives: only its pool of blocking threads is used.
 ///
@@ -71,6 +72,14 @@ impl Spawner {
     /// Runs `f` on a thread of the pool, or drops it there or here if the pool has shut down.
     pub(crate) fn spawn(&self, f: Box<dyn FnOnce() + Send>) {
         drop(self.pool.spawn_blocking(f));
+    }
+
+    /// Runs `f` on a thread of the pool; it is cancelled if the pool has shut down.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.pool.spawn_blocking(f)
     }
 
     /// Counts a closure for as long as the result is there.

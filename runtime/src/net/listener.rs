@@ -4,12 +4,15 @@ use std::fmt;
 use std::io;
 use std::iter::FusedIterator;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use tokio::io::Interest;
 
-use super::source::{Source, Took};
+use super::face::{common_methods, conversions, ttl_methods};
+use super::resolve;
+use super::socket::Socket;
+use super::source::Took;
 use super::stream::TcpStream;
 
 /// A TCP socket that accepts connections, as [`std::net::TcpListener`].
@@ -17,28 +20,29 @@ use super::stream::TcpStream;
 /// # Cancellation
 /// `accept` is a suspension point while it waits. A connection that was taken is returned.
 pub struct TcpListener {
-    source: Source<std::net::TcpListener>,
+    socket: Socket<std::net::TcpListener>,
 }
 
 impl TcpListener {
     /// Listens at the first address that can be bound. See [`std::net::TcpListener::bind`].
     ///
+    /// In a fiber a host name (a text, or a text and a port) is looked up on another thread.
+    ///
     /// # Errors
-    /// As std's: of the last address tried; `InvalidInput` if there is none.
+    /// As std's: the lookup's; of the last address tried; `InvalidInput` if there is none.
+    ///
+    /// # Panics
+    /// On a worker's own stack, if a name is to be looked up.
+    #[track_caller]
     pub fn bind<A: ToSocketAddrs>(addr: A) -> io::Result<TcpListener> {
-        let io = std::net::TcpListener::bind(addr)?;
+        let io = resolve::each(addr, std::net::TcpListener::bind)?;
         // Listening anew only sets the queue. std's 128 is soon full when a thousand clients come
         // at once, and who finds it full tries again a second later. As tokio's.
         const BACKLOG: i32 = 1024;
         rustix::net::listen(&io, BACKLOG)?;
         io.set_nonblocking(true)?;
-        Ok(TcpListener {
-            source: Source::new(io),
-        })
-    }
-
-    fn socket(&self) -> &std::net::TcpListener {
-        self.source.socket()
+        let socket = Socket::from_nonblocking(io);
+        Ok(TcpListener { socket })
     }
 
     /// Waits for the next connection.
@@ -55,9 +59,9 @@ impl TcpListener {
     #[track_caller]
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (accepted, addr) = self.source.io(Interest::READABLE, None, |fd| {
+        let (accepted, addr) = self.socket.take(|fd| {
             let accepted = acceptfrom_with(fd, flags)?;
-            Ok((accepted, Took::All))
+            Ok::<_, Errno>((accepted, Took::All))
         })?;
         let stream = std::net::TcpStream::from(accepted);
         let addr = match addr.and_then(|addr| SocketAddr::try_from(addr).ok()) {
@@ -77,61 +81,34 @@ impl TcpListener {
     /// # Errors
     /// The operating system's.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket().local_addr()
+        self.socket.get().local_addr()
     }
 
-    /// Another handle to the same socket, with a descriptor of its own.
-    ///
-    /// # Errors
-    /// The operating system's: no descriptor is left.
-    pub fn try_clone(&self) -> io::Result<TcpListener> {
-        Ok(TcpListener {
-            source: Source::new(self.socket().try_clone()?),
-        })
-    }
-
-    /// Sets `IP_TTL` of connections to come.
+    /// Sets `IPV6_V6ONLY`, which has no effect any more on a socket that is bound.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.socket().set_ttl(ttl)
+    #[deprecated = "this option can only be set before the socket is bound"]
+    pub fn set_only_v6(&self, only_v6: bool) -> io::Result<()> {
+        #[allow(deprecated, reason = "std has it, so this has it")]
+        self.socket.get().set_only_v6(only_v6)
     }
 
-    /// `IP_TTL`.
+    /// `IPV6_V6ONLY`.
     ///
     /// # Errors
     /// The operating system's.
-    pub fn ttl(&self) -> io::Result<u32> {
-        self.socket().ttl()
+    #[deprecated = "this option can only be set before the socket is bound"]
+    pub fn only_v6(&self) -> io::Result<bool> {
+        #[allow(deprecated, reason = "std has it, so this has it")]
+        self.socket.get().only_v6()
     }
 
-    /// Takes the socket's pending error (`SO_ERROR`).
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket().take_error()
-    }
+    ttl_methods!();
+    common_methods!();
 }
 
-impl AsFd for TcpListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket().as_fd()
-    }
-}
-
-impl AsRawFd for TcpListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket().as_raw_fd()
-    }
-}
-
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket().fmt(f)
-    }
-}
+conversions!(TcpListener, std::net::TcpListener, tokio::net::TcpListener);
 
 /// Connections without end: made by [`TcpListener::incoming`].
 #[derive(Debug)]

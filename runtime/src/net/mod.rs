@@ -7,14 +7,21 @@
 //! stream that is handed to a new fiber is served where that fiber runs. It outlives its runtime:
 //! in the next one it registers anew.
 
+pub(crate) mod face;
 mod listener;
-mod source;
+mod options;
+mod resolve;
+pub(crate) mod socket;
+pub(crate) mod source;
 mod stream;
-mod timeouts;
+mod udp;
+pub(crate) mod waiting;
 
 pub use listener::{Incoming, TcpListener};
 pub use stream::TcpStream;
+pub use udp::UdpSocket;
 
 pub use std::net::{
-    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs,
+    AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
+    ToSocketAddrs,
 };

@@ -5,15 +5,15 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-use crate::block_on::block_on_until;
+use super::waiting::{Deadline, Failure, Pauses, Reason, Wait, poll_thread};
+use crate::block_on::{block_on, block_on_until};
 use crate::current::{self, ThreadState};
 use crate::keep::Kept;
 use crate::shim::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ use crate::time::timer;
 ///
 /// Registrations are dropped before the socket is closed: by the order of the fields. The socket
 /// is shown by shared reference only, so its descriptor stays what it is.
-pub(super) struct Source<S> {
+pub(crate) struct Source<S> {
     /// Kept to the end: its users need not count it.
     first: OnceLock<Registration>,
     /// The runtime of `first` has gone.
@@ -69,7 +69,7 @@ impl AsRawFd for Raw {
 }
 
 /// What an operation did with what was ready.
-pub(super) enum Took {
+pub(crate) enum Took {
     /// As much as it asked for: there may be more.
     All,
     /// Less than it asked for: it used all that there was. (On a stream under edge-triggered epoll;
@@ -92,32 +92,53 @@ impl<S: AsFd> Source<S> {
         &self.socket
     }
 
-    /// Repeats `attempt`, which does not block, until it does something else than find nothing.
+    /// The socket, which no reactor knows any more.
+    pub(super) fn into_socket(self) -> S {
+        let Source {
+            first,
+            later,
+            socket,
+            ..
+        } = self;
+        // While it is open (see the struct).
+        drop((first, later));
+        socket
+    }
+
+    /// Repeats `attempt`, which does not block, until it does something else than find nothing. It is told whether
+    /// the end is known of what can be read: a system call that does not block finds nothing there, for datagrams.
     ///
     /// # Errors
-    /// `attempt`'s; `WouldBlock` after `timeout`, as std's sockets on Unix; the operating system's,
+    /// `attempt`'s; `WouldBlock` when the wait is over, as std's sockets on Unix; the operating system's,
     /// for epoll.
     #[track_caller]
-    pub(super) fn io<R>(
+    pub(crate) fn io<R, E: Failure>(
         &self,
         interest: Interest,
-        timeout: Option<Duration>,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), Errno>,
+        wait: Wait,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
-        let mut deadline = Deadline::new(timeout);
-        match current::state() {
+        let state = current::state();
+        if wait == Wait::Never {
+            return self.once(state, attempt);
+        }
+        let mut deadline = Deadline::new(wait.timeout());
+        match state {
             ThreadState::Fiber(_) => self.on_fiber(interest, deadline, attempt),
             ThreadState::Plain => {
                 let fd = self.socket.as_fd();
+                let mut ended = false;
                 loop {
-                    match attempt(fd) {
+                    match attempt(fd, ended) {
                         Ok((done, _)) => return Ok(done),
-                        Err(Errno::AGAIN) => {
-                            deadline.check()?;
-                            poll_thread(fd, interest, deadline.get())?;
-                        }
-                        Err(Errno::INTR) => {}
-                        Err(error) => return Err(error.into()),
+                        Err(error) => match error.reason() {
+                            Reason::Again => {
+                                deadline.check()?;
+                                ended = poll_thread(fd, interest, deadline.get())?;
+                            }
+                            Reason::Interrupted => {}
+                            Reason::Other => return Err(error.into()),
+                        },
                     }
                 }
             }
@@ -125,12 +146,33 @@ impl<S: AsFd> Source<S> {
         }
     }
 
+    /// Does not wait. What a reactor knows stays as it is: at worst the next wait looks once for nothing.
+    fn once<R, E: Failure>(
+        &self,
+        state: ThreadState,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
+    ) -> io::Result<R> {
+        if let ThreadState::Fiber(running) = state {
+            // Who asks again and again lets others run.
+            running.pace();
+        }
+        loop {
+            match attempt(self.socket.as_fd(), false) {
+                Ok((done, _)) => return Ok(done),
+                Err(error) => match error.reason() {
+                    Reason::Interrupted => {}
+                    Reason::Again | Reason::Other => return Err(error.into()),
+                },
+            }
+        }
+    }
+
     #[track_caller]
-    fn on_fiber<R>(
+    fn on_fiber<R, E: Failure>(
         &self,
         interest: Interest,
         mut deadline: Deadline,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), Errno>,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
         // Urgent data ends a read early, whatever comes after it (tcp(7)): then less is not all.
         let interest = match interest.is_readable() {
@@ -143,8 +185,9 @@ impl<S: AsFd> Source<S> {
                 self.outlive(&registration);
                 continue;
             };
+            let ended = ready.ready().is_read_closed();
             loop {
-                match attempt(self.socket.as_fd()) {
+                match attempt(self.socket.as_fd(), ended) {
                     Ok((done, Took::All)) => {
                         ready.retain_ready();
                         return Ok(done);
@@ -155,16 +198,72 @@ impl<S: AsFd> Source<S> {
                         }
                         return Ok(done);
                     }
-                    Err(Errno::AGAIN) => {
-                        ready.clear_ready();
-                        deadline.check()?;
-                        break;
-                    }
-                    Err(Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
+                    Err(error) => match error.reason() {
+                        Reason::Again => {
+                            ready.clear_ready();
+                            deadline.check()?;
+                            break;
+                        }
+                        Reason::Interrupted => {}
+                        Reason::Other => return Err(error.into()),
+                    },
                 }
             }
         }
+    }
+
+    /// As [`io`](Self::io), for a datagram to an address whose receiver may have no room: no event tells when it
+    /// has (there is one when it took what came from this socket). So this looks again by itself, too.
+    #[track_caller]
+    pub(crate) fn send_unseen<R, E: Failure>(
+        &self,
+        wait: Wait,
+        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<R, E>,
+    ) -> io::Result<R> {
+        let state = current::state();
+        if let ThreadState::Worker = state
+            && wait != Wait::Never
+        {
+            refuse();
+        }
+        let mut deadline = Deadline::new(wait.timeout());
+        let mut pauses = Pauses::new();
+        if let ThreadState::Fiber(running) = state {
+            running.pace();
+        }
+        loop {
+            match attempt(self.socket.as_fd()) {
+                Ok(done) => return Ok(done),
+                Err(error) => match error.reason() {
+                    Reason::Again if wait != Wait::Never => deadline.check()?,
+                    Reason::Interrupted => continue,
+                    Reason::Again | Reason::Other => return Err(error.into()),
+                },
+            }
+            match state {
+                ThreadState::Fiber(_) => self.pause(pauses.until(deadline.get()))?,
+                ThreadState::Plain | ThreadState::Worker => pauses.sleep(deadline.get()),
+            }
+        }
+    }
+
+    /// Waits for an event, or until then.
+    #[track_caller]
+    fn pause(&self, until: Instant) -> io::Result<()> {
+        let registration = self.registration()?;
+        match ready(&registration, Interest::WRITABLE, Some(until)) {
+            Ok(Some(mut ready)) => {
+                ready.clear_ready();
+                if ready.ready().is_write_closed() {
+                    // That is never cleared, and would be no wait at all.
+                    block_on(timer::sleep_until(until));
+                }
+            }
+            Ok(None) => self.outlive(&registration),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Waits until the descriptor is ready, once.
@@ -181,7 +280,7 @@ impl<S: AsFd> Source<S> {
                 }
                 self.outlive(&registration);
             },
-            ThreadState::Plain => poll_thread(self.socket.as_fd(), interest, deadline),
+            ThreadState::Plain => poll_thread(self.socket.as_fd(), interest, deadline).map(drop),
             ThreadState::Worker => refuse(),
         }
     }
@@ -243,62 +342,12 @@ fn ready(
     }
 }
 
-/// The end of an operation's wait, computed only if it has one.
-struct Deadline {
-    timeout: Option<Duration>,
-    at: Option<Instant>,
-}
-
-impl Deadline {
-    fn new(timeout: Option<Duration>) -> Deadline {
-        Deadline { timeout, at: None }
-    }
-
-    fn get(&mut self) -> Option<Instant> {
-        let timeout = self.timeout?;
-        Some(*self.at.get_or_insert_with(|| timer::after(timeout)))
-    }
-
-    /// For waits that end at once, again and again: nobody else would look at the clock.
-    fn check(&mut self) -> io::Result<()> {
-        match self.get() {
-            Some(at) if Instant::now() >= at => Err(Errno::AGAIN.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Waits with poll(2), for threads that no reactor serves.
-fn poll_thread(
-    fd: BorrowedFd<'_>,
-    interest: Interest,
-    deadline: Option<Instant>,
-) -> io::Result<()> {
-    let flags = match interest.is_readable() {
-        true => PollFlags::IN,
-        false => PollFlags::OUT,
-    };
-    loop {
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let left = left.map(|left| Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        });
-        match poll(&mut [PollFd::from_borrowed_fd(fd, flags)], left.as_ref()) {
-            Ok(0) => return Err(Errno::AGAIN.into()),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 const CALL: &str = "sisal::net";
 const INSTEAD: &str = "use tokio's sockets there";
 
 /// For what does something else before it waits (S10).
 #[track_caller]
-pub(super) fn forbid_worker() {
+pub(crate) fn forbid_worker() {
     current::forbid_worker(CALL, INSTEAD);
 }
 

@@ -34,7 +34,11 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("keep", &["shim"]),
     ("local_key", &["current", "fiber"]),
     ("metrics", &[]),
-    ("net", &["block_on", "current", "keep", "shim", "time"]),
+    (
+        "net",
+        &["block_on", "current", "handle", "keep", "shim", "time"],
+    ),
+    ("os", &["current", "net", "time"]),
     ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
     ("root", &["runtime"]),
@@ -117,6 +121,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("driver", &["sched", "fiber", "current", "net"]),
     ("current", &["sched", "runtime", "handle"]),
     ("net", &["sched", "driver"]),
+    ("os", &["sched", "driver", "runtime"]),
     ("time", &["sched", "driver"]),
     ("sync", &["sched", "driver", "net"]),
 ];

@@ -1,0 +1,3 @@
+//! What belongs to one kind of operating system, as `std::os`.
+
+pub mod unix;

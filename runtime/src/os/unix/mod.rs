@@ -1,0 +1,3 @@
+//! Unix, as `std::os::unix`.
+
+pub mod net;

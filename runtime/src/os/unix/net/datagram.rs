@@ -1,0 +1,175 @@
+//! `UnixDatagram`.
+
+use std::fmt;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::net::{self as std_net, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::net::face::{common_methods, conversions, timeout_methods};
+use crate::net::socket::Socket;
+
+/// A Unix socket for datagrams, as [`std::os::unix::net::UnixDatagram`].
+///
+/// Several fibers may use one socket at once, through `&UnixDatagram` or [`try_clone`](Self::try_clone).
+///
+/// # Cancellation
+/// Every operation that waits is a suspension point. A datagram that was taken from the socket was returned
+/// to the caller, one whose sending was cut short was not sent, and the socket stays usable.
+pub struct UnixDatagram {
+    socket: Socket<std_net::UnixDatagram>,
+}
+
+impl UnixDatagram {
+    /// A socket at a path, where it makes a file.
+    ///
+    /// # Errors
+    /// As std's: `AddrInUse` if there is something; `InvalidInput` for a path that cannot be an address.
+    pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixDatagram> {
+        UnixDatagram::new(std_net::UnixDatagram::bind(path)?)
+    }
+
+    /// A socket at an address.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn bind_addr(socket_addr: &SocketAddr) -> io::Result<UnixDatagram> {
+        UnixDatagram::new(std_net::UnixDatagram::bind_addr(socket_addr)?)
+    }
+
+    /// A socket without an address.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn unbound() -> io::Result<UnixDatagram> {
+        UnixDatagram::new(std_net::UnixDatagram::unbound()?)
+    }
+
+    /// Two sockets that are connected with each other, and have no address.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
+        let (a, b) = std_net::UnixDatagram::pair()?;
+        Ok((UnixDatagram::new(a)?, UnixDatagram::new(b)?))
+    }
+
+    fn new(io: std_net::UnixDatagram) -> io::Result<UnixDatagram> {
+        io.set_nonblocking(true)?;
+        let socket = Socket::from_nonblocking(io);
+        Ok(UnixDatagram { socket })
+    }
+
+    /// Sets whom [`send`](Self::send) sends to and [`recv`](Self::recv) receives from.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn connect<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
+        self.socket.get().connect(path)
+    }
+
+    /// As [`connect`](Self::connect), to an address.
+    ///
+    /// # Errors
+    /// As std's.
+    pub fn connect_addr(&self, socket_addr: &SocketAddr) -> io::Result<()> {
+        self.socket.get().connect_addr(socket_addr)
+    }
+
+    /// The local address.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.get().local_addr()
+    }
+
+    /// Whom the socket is [connected](Self::connect) to.
+    ///
+    /// # Errors
+    /// The operating system's: `NotConnected`.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.get().peer_addr()
+    }
+
+    /// Waits for a datagram. What does not fit into `buf` is lost.
+    ///
+    /// # Errors
+    /// The operating system's; `WouldBlock` after the [read timeout](Self::set_read_timeout).
+    ///
+    /// # Panics
+    /// On a worker's own stack.
+    #[track_caller]
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let nobody = || SocketAddr::from_pathname("");
+        self.socket
+            .receive(|io| io.recv_from(buf), || Ok((0, nobody()?)))
+    }
+
+    /// As [`recv_from`](Self::recv_from), without the sender's address.
+    ///
+    /// # Errors
+    /// As for `recv_from`.
+    #[track_caller]
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.receive(|io| io.recv(buf), || Ok(0))
+    }
+
+    /// Sends a datagram to the socket at a path. It waits while there is no room, here or there; in a fiber and on
+    /// a thread alike it looks every few milliseconds too, because the system does not always tell of room there.
+    ///
+    /// # Errors
+    /// As std's; `WouldBlock` after the [write timeout](Self::set_write_timeout).
+    ///
+    /// # Panics
+    /// On a worker's own stack.
+    #[track_caller]
+    pub fn send_to<P: AsRef<Path>>(&self, buf: &[u8], path: P) -> io::Result<usize> {
+        self.send_to_addr(buf, &SocketAddr::from_pathname(path)?)
+    }
+
+    /// As [`send_to`](Self::send_to), to an address.
+    ///
+    /// # Errors
+    /// As for `send_to`.
+    ///
+    /// # Panics
+    /// On a worker's own stack.
+    #[track_caller]
+    pub fn send_to_addr(&self, buf: &[u8], socket_addr: &SocketAddr) -> io::Result<usize> {
+        let (io, wait) = (self.socket.get(), self.socket.writes());
+        let send = |_: BorrowedFd<'_>| io.send_to_addr(buf, socket_addr);
+        self.socket.source().send_unseen(wait, send)
+    }
+
+    /// Sends a datagram to whom the socket is [connected](Self::connect) to. It waits while there is no room.
+    ///
+    /// # Errors
+    /// As std's; `WouldBlock` after the [write timeout](Self::set_write_timeout).
+    ///
+    /// # Panics
+    /// On a worker's own stack.
+    #[track_caller]
+    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.socket.send(|io| io.send(buf))
+    }
+
+    /// Shuts down reading, writing or both; whoever waits there sees the end at once.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.get().shutdown(how)
+    }
+
+    timeout_methods!();
+    common_methods!();
+}
+
+conversions!(
+    UnixDatagram,
+    std_net::UnixDatagram,
+    tokio::net::UnixDatagram
+);
