@@ -85,14 +85,16 @@ pub fn in_a_fiber<T: Send>(test: fn() -> T) -> T {
     use ::std::sync::mpsc::{RecvTimeoutError, channel};
     use ::std::time::Duration;
 
-    const LIMIT: Duration = Duration::from_secs(180);
+    // As the tests of Sisal's own say it.
+    let limit = ::std::env::var("SISAL_TEST_WATCHDOG").ok().and_then(|secs| secs.parse().ok());
+    let limit = Duration::from_secs(limit.unwrap_or(120));
     let workers = ::std::env::var("SUITE_WORKERS").unwrap().parse().unwrap();
     let name = ::std::thread::current().name().unwrap_or("?").to_string();
     let (ended, watch) = channel::<()>();
     let watchdog = ::std::thread::spawn(move || {
-        if watch.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout) {
+        if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
             // Not `eprintln`: the harness would keep it to itself.
-            let text = format!("\n{name} did not end within {LIMIT:?} ({workers} workers)\n");
+            let text = format!("\n{name} did not end within {limit:?} ({workers} workers)\n");
             let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
             ::std::process::abort();
         }
