@@ -103,8 +103,8 @@ impl RawMutex {
     }
 
     /// Waits for the lock.
-    pub(super) fn acquire(&self) -> Acquire<'_> {
-        Acquire {
+    pub(super) fn acquire(&self) -> Locking<'_> {
+        Locking {
             mutex: self,
             place: Place::new(Passed(0)),
             waiting: false,
@@ -113,14 +113,14 @@ impl RawMutex {
 }
 
 /// Ready when the lock is the caller's. Dropped before that, it leaves the lock to the others.
-pub(super) struct Acquire<'a> {
+pub(super) struct Locking<'a> {
     mutex: &'a RawMutex,
     place: Place<Passed>,
     /// In the list, or granted and not taken up.
     waiting: bool,
 }
 
-impl Future for Acquire<'_> {
+impl Future for Locking<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -158,7 +158,7 @@ impl Future for Acquire<'_> {
     }
 }
 
-impl Drop for Acquire<'_> {
+impl Drop for Locking<'_> {
     fn drop(&mut self) {
         if self.waiting {
             self.give_up();
@@ -166,7 +166,7 @@ impl Drop for Acquire<'_> {
     }
 }
 
-impl Acquire<'_> {
+impl Locking<'_> {
     #[cold]
     fn give_up(&mut self) {
         let mutex = self.mutex;

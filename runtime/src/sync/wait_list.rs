@@ -59,7 +59,7 @@ unsafe impl<D: Send> Send for WaitList<D> {}
 pub(crate) struct Place<D> {
     links: UnsafeCell<Links<D>>,
     granted: AtomicBool,
-    pinned: PhantomPinned,
+    _pinned: PhantomPinned,
 }
 
 struct Links<D> {
@@ -86,7 +86,7 @@ impl<D> Place<D> {
                 wants,
             }),
             granted: AtomicBool::new(false),
-            pinned: PhantomPinned,
+            _pinned: PhantomPinned,
         }
     }
 
@@ -160,6 +160,15 @@ impl<D> WaitList<D> {
     pub(crate) fn first(&mut self) -> Option<&mut D> {
         // SAFETY: places in the list are live, and ours under the lock.
         self.first.map(|place| unsafe { &mut links(place).wants })
+    }
+
+    /// What a waiter wants, in the list or not.
+    ///
+    /// # Safety
+    /// `place` was used with this list only, under one lock, if at all.
+    pub(crate) unsafe fn wants<'a>(&'a mut self, place: Pin<&'a Place<D>>) -> &'a mut D {
+        // SAFETY: by contract, and the lock is held.
+        &mut unsafe { links(NonNull::from(place.get_ref())) }.wants
     }
 
     /// Takes the waker of the first waiter, which stays in the list; `None` if there is none, or if it was
