@@ -35,6 +35,10 @@ pub(super) use iter::iterators;
 pub(super) use recv::Rx;
 pub(super) use send::Tx;
 
+#[cfg(test)]
+#[path = "loom_channel.rs"]
+mod loom_channel;
+
 /// So much memory a bounded channel takes at once; a larger one grows into its capacity.
 const AT_ONCE: usize = 64 * 1024;
 

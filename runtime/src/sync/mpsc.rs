@@ -44,7 +44,7 @@ pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, 
 /// ```
 /// let (tx, rx) = sisal::sync::mpsc::channel();
 /// std::thread::spawn(move || tx.send("from a thread").unwrap());
-/// assert_eq!(sisal::run(|| rx.recv()), Ok("from a thread"));
+/// assert_eq!(sisal::run(move || rx.recv()), Ok("from a thread"));
 /// ```
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let (tx, rx) = channel::channel(None);
@@ -235,7 +235,7 @@ impl<T> Receiver<T> {
     /// use std::sync::mpsc::RecvTimeoutError;
     /// use std::time::Duration;
     /// let (tx, rx) = sisal::sync::mpsc::channel::<u8>();
-    /// let nothing = sisal::run(|| rx.recv_timeout(Duration::from_millis(5)));
+    /// let nothing = sisal::run(move || rx.recv_timeout(Duration::from_millis(5)));
     /// assert_eq!(nothing, Err(RecvTimeoutError::Timeout));
     /// # drop(tx);
     /// ```

@@ -34,6 +34,10 @@ use crate::time::timer;
 
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError};
 
+#[cfg(test)]
+#[path = "loom_oneshot.rs"]
+mod loom_oneshot;
+
 const CALL: &str = "oneshot::Receiver::recv";
 const INSTEAD: &str = "`.await` the receiver instead";
 

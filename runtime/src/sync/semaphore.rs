@@ -29,6 +29,10 @@ use acquire::Acquire;
 pub use error::{AcquireError, TryAcquireError};
 pub use permit::{OwnedSemaphorePermit, SemaphorePermit};
 
+#[cfg(test)]
+#[path = "loom_semaphore.rs"]
+mod loom_semaphore;
+
 /// How often others may take permits before the first waiter.
 const PASSES: u8 = 4;
 
