@@ -248,6 +248,50 @@ macro_rules! program {
                 notes.result("refused in time", later.map(drop));
             }
 
+            fn nonblocking(notes: &mut Notes) {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                notes.result("set", listener.set_nonblocking(true));
+                notes.result("accept", listener.accept().map(drop));
+                notes.result("accept", listener.try_clone().unwrap().accept().map(drop));
+                notes.result("next", listener.incoming().next().unwrap().map(drop));
+                notes.result("unset", listener.set_nonblocking(false));
+                let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (far, _) = listener.accept().unwrap();
+                let clone = near.try_clone().unwrap();
+                notes.result("set", near.set_nonblocking(true));
+                let mut buf = [0; 4];
+                notes.result("read", (&near).read(&mut buf));
+                notes.result("clone", (&clone).read(&mut buf));
+                notes.result("peek", near.peek(&mut buf));
+                notes.result(
+                    "vectored",
+                    (&near).read_vectored(&mut [IoSliceMut::new(&mut buf)]),
+                );
+                // Before any timeout.
+                near.set_read_timeout(Some(Duration::from_secs(99)))
+                    .unwrap();
+                notes.result("read", (&near).read(&mut buf));
+                let much = vec![0; crate::common_net::PLENTY];
+                notes.result("much", (&near).write_all(&much));
+                notes.result("more", (&near).write(&much));
+                notes.result("unset", clone.set_nonblocking(false));
+                let writer = spawn(move || {
+                    (&far).write_all(b"four").unwrap();
+                    far
+                });
+                notes.result("waits", (&near).read_exact(&mut buf));
+                notes.result("set", near.set_nonblocking(true));
+                drop(writer.join().unwrap());
+                notes.result("error", near.take_error().map(|e| e.is_none()));
+            }
+
+            #[allow(deprecated, reason = "std has it")]
+            fn only_version_6(notes: &mut Notes) {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                notes.result("not of version 6", listener.only_v6());
+                notes.result("not of version 6", listener.set_only_v6(true));
+            }
+
             fn incoming(notes: &mut Notes) {
                 let listener = TcpListener::bind("127.0.0.1:0").unwrap();
                 let addr = listener.local_addr().unwrap();
@@ -288,6 +332,8 @@ macro_rules! program {
                 options(&mut notes);
                 looks(&mut notes);
                 errors(&mut notes);
+                nonblocking(&mut notes);
+                only_version_6(&mut notes);
                 incoming(&mut notes);
                 ip_version_6(&mut notes);
                 notes.0

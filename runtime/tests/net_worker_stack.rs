@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common_net::{listener, pair, runtime, watchdog};
-use sisal::net::{TcpListener, TcpStream};
+use sisal::net::{TcpListener, TcpStream, UdpSocket};
+use sisal::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 
 /// Runs `f` in an async task on a worker's own stack.
 fn on_worker<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
@@ -62,6 +63,68 @@ fn what_waits_panics() {
         })
         .join()
         .unwrap();
+    });
+}
+
+#[test]
+fn datagrams_and_unix_sockets_that_wait_panic() {
+    use std::os::linux::net::SocketAddrExt;
+    let _dog = watchdog("datagrams_and_unix_sockets_that_wait_panic");
+    let name = format!("net_worker_stack of sisal's tests {}", std::process::id());
+    let at = SocketAddr::from_abstract_name(name).unwrap();
+    let listener = UnixListener::bind_addr(&at).unwrap();
+    let (near, far) = UnixStream::pair().unwrap();
+    let (a, b) = UnixDatagram::pair().unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = udp.local_addr().unwrap();
+    // Even if there is nothing to wait for.
+    (&far).write_all(b"here").unwrap();
+    b.send(b"here").unwrap();
+    udp.send_to(b"here", to).unwrap();
+    let _waiting = std::os::unix::net::UnixStream::connect_addr(&at).unwrap();
+    on_worker(move || {
+        let mut buf = [0; 4];
+        let texts = [
+            panic_of(|| listener.accept()),
+            panic_of(|| listener.incoming().next()),
+            panic_of(|| UnixStream::connect_addr(&at)),
+            panic_of(|| UnixStream::connect("nowhere")),
+            panic_of(|| (&near).read(&mut buf)),
+            panic_of(|| (&near).read_vectored(&mut [IoSliceMut::new(&mut [0; 2])])),
+            panic_of(|| (&near).write(b"x")),
+            panic_of(|| (&near).write_vectored(&[IoSlice::new(b"x")])),
+            panic_of(|| a.recv(&mut buf)),
+            panic_of(|| a.recv_from(&mut buf)),
+            panic_of(|| a.send(b"x")),
+            panic_of(|| a.send_to(b"x", "nowhere")),
+            panic_of(|| a.send_to_addr(b"x", &at)),
+            panic_of(|| udp.recv(&mut buf)),
+            panic_of(|| udp.recv_from(&mut buf)),
+            panic_of(|| udp.peek(&mut buf)),
+            panic_of(|| udp.peek_from(&mut buf)),
+            panic_of(|| udp.send(b"x")),
+            panic_of(|| udp.send_to(b"x", to)),
+        ];
+        for text in texts {
+            assert!(
+                text.contains("sisal::net") && text.contains("tokio's sockets"),
+                "{text}"
+            );
+        }
+        // What does not wait works, and nothing was taken.
+        a.set_nonblocking(true).unwrap();
+        near.set_nonblocking(true).unwrap();
+        udp.set_nonblocking(true).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(a.recv(&mut buf).unwrap(), 4);
+        assert_eq!(udp.recv(&mut buf).unwrap(), 4);
+        assert_eq!((&near).read(&mut buf).unwrap(), 4);
+        listener.accept().unwrap();
+        let wait = std::io::ErrorKind::WouldBlock;
+        assert_eq!(a.recv(&mut buf).unwrap_err().kind(), wait);
+        assert_eq!(udp.recv(&mut buf).unwrap_err().kind(), wait);
+        assert_eq!((&near).read(&mut buf).unwrap_err().kind(), wait);
+        assert_eq!(listener.accept().unwrap_err().kind(), wait);
     });
 }
 

@@ -227,10 +227,13 @@ impl<S: AsFd> Source<S> {
             refuse();
         }
         let mut deadline = Deadline::new(wait.timeout());
-        let mut pauses = Pauses::new();
-        if let ThreadState::Fiber(running) = state {
-            running.pace();
-        }
+        let mut pauses = match state {
+            ThreadState::Fiber(running) => {
+                running.pace();
+                Pauses::of_fiber()
+            }
+            ThreadState::Plain | ThreadState::Worker => Pauses::of_thread(),
+        };
         loop {
             match attempt(self.socket.as_fd()) {
                 Ok(done) => return Ok(done),

@@ -93,12 +93,15 @@ impl Deadline {
 pub(crate) struct Pauses(Duration);
 
 impl Pauses {
-    /// A fiber's timers tell no shorter time.
-    const FIRST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(32);
 
-    pub(crate) fn new() -> Pauses {
-        Pauses(Self::FIRST)
+    /// A fiber's timers tell no shorter time.
+    pub(crate) fn of_fiber() -> Pauses {
+        Pauses(Duration::from_millis(1))
+    }
+
+    pub(super) fn of_thread() -> Pauses {
+        Pauses(Duration::from_micros(50))
     }
 
     pub(crate) fn next(&mut self) -> Duration {

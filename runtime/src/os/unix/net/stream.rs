@@ -73,7 +73,7 @@ impl UnixStream {
         let addr = system_addr(socket_addr)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let io = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        let mut pauses = Pauses::new();
+        let mut pauses = Pauses::of_fiber();
         running.pace();
         loop {
             match rustix::net::connect(&io, &addr) {
