@@ -36,6 +36,11 @@ impl Handle {
         &self.shared
     }
 
+    /// At most so many fibers of this runtime run at a time.
+    pub(crate) fn workers(&self) -> usize {
+        self.shared.config.workers
+    }
+
     pub(crate) fn blocking(&self) -> &Spawner {
         &self.shared.blocking
     }

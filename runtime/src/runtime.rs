@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZero;
 use std::os::unix::thread::JoinHandleExt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr;
@@ -269,15 +270,42 @@ pub(crate) fn default() -> &'static Handle {
     DEFAULT.get_or_init(start_default).handle()
 }
 
+/// What `SISAL_WORKERS` says, if it is set.
+///
+/// # Errors
+/// `InvalidInput` if that is no number of workers.
+fn default_workers() -> io::Result<Option<NonZero<usize>>> {
+    const NAME: &str = "SISAL_WORKERS";
+    let Some(value) = std::env::var_os(NAME) else {
+        return Ok(None);
+    };
+    match value.to_str().and_then(|value| value.parse().ok()) {
+        Some(workers) => Ok(Some(workers)),
+        None => {
+            let text = format!("{NAME}={value:?} is no number of workers: set it to 1 or more");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
+    }
+}
+
+/// How many workers the default runtime has, or will have.
+///
+/// # Errors
+/// `InvalidInput` if `SISAL_WORKERS` is no number; what std's function of that name says.
+pub(crate) fn default_parallelism() -> io::Result<NonZero<usize>> {
+    match default_workers()? {
+        Some(workers) => Ok(workers),
+        None => std::thread::available_parallelism(),
+    }
+}
+
 #[track_caller]
 fn start_default() -> Runtime {
-    const NAME: &str = "SISAL_WORKERS";
     let mut builder = Runtime::builder();
-    if let Some(value) = std::env::var_os(NAME) {
-        match value.to_str().and_then(|value| value.parse().ok()) {
-            Some(workers) if workers > 0 => builder = builder.workers(workers),
-            _ => panic!("{NAME}={value:?} is no number of workers: set it to 1 or more"),
-        }
+    match default_workers() {
+        Ok(None) => {}
+        Ok(Some(workers)) => builder = builder.workers(workers.get()),
+        Err(error) => panic!("{error}"),
     }
     match builder.build() {
         Ok(runtime) => runtime,

@@ -1,12 +1,14 @@
 //! Spawning as `std::thread` spells it: `fiber::spawn`, `fiber::Builder`, `fiber::current`.
 
 use std::io;
+use std::num::NonZero;
 use std::panic::Location;
 
 use crate::current::{self, ThreadState};
 use crate::fiber::{Extra, Fiber};
 use crate::handle::Handle;
 use crate::join::JoinHandle;
+use crate::runtime;
 use crate::scope::{Scope, ScopedJoinHandle};
 
 /// Starts a fiber: on the caller's runtime, or on the default one if the caller is on none.
@@ -174,6 +176,29 @@ pub fn yield_now() {
     }
 }
 
+/// How many fibers can run at the same time: the workers of the caller's runtime; off a runtime, those that the
+/// default one has or will have.
+///
+/// What [`std::thread::available_parallelism`] is to threads, so code that sizes a pool by it makes as many fibers
+/// as can be busy. It does not change while a runtime is there.
+///
+/// # Errors
+/// On a worker none. Off a runtime std's, and `InvalidInput` if `SISAL_WORKERS` is no number.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let runtime = sisal::Runtime::builder().workers(3).build()?;
+/// assert_eq!(runtime.run(sisal::fiber::available_parallelism)?.get(), 3);
+/// # Ok(())
+/// # }
+/// ```
+pub fn available_parallelism() -> io::Result<NonZero<usize>> {
+    match Handle::with_current(Handle::workers).and_then(NonZero::new) {
+        Some(workers) => Ok(workers),
+        None => runtime::default_parallelism(),
+    }
+}
+
 /// Name and stack size of a fiber to be, as `std::thread::Builder`.
 ///
 /// ```
@@ -245,6 +270,48 @@ impl Builder {
         let (place, extra) = (Location::caller(), Some(Box::new(self.extra()?)));
         let fiber = Handle::with_current_or_default(|handle| {
             // SAFETY: nothing is borrowed, and both types are Send (S2).
+            unsafe { handle.spawn_unchecked(place, extra, f) }
+        });
+        // SAFETY: made just now with result type `T`.
+        Ok(unsafe { JoinHandle::new(fiber) })
+    }
+
+    /// Starts a fiber that may borrow, with nobody who sees to it that it ends in time: see
+    /// [`std::thread::Builder::spawn_unchecked`]. [`scope`](crate::fiber::scope) does.
+    ///
+    /// # Errors
+    /// As for [`spawn`](Self::spawn).
+    ///
+    /// # Panics
+    /// If the name contains a NUL.
+    ///
+    /// # Safety
+    /// What `f` borrows stays borrowable until the fiber has ended, and what its result borrows until the
+    /// result was dropped. So the caller joins the handle before, on every path: a [`join`](JoinHandle::join)
+    /// is a suspension point, which a cancelled fiber or one whose [`timeout`](crate::timeout()) is over leaves by an
+    /// unwind, so it is made inside [`shield`](crate::fiber::shield).
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use sisal::fiber;
+    ///
+    /// let text = String::from("borrowed");
+    /// // SAFETY: it is joined in the next line, which nothing cuts short.
+    /// let child = unsafe { fiber::Builder::new().spawn_unchecked(|| text.len()) }?;
+    /// let len = fiber::shield(|| child.join()).unwrap();
+    /// assert_eq!(len, 8);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub unsafe fn spawn_unchecked<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        let (place, extra) = (Location::caller(), Some(Box::new(self.extra()?)));
+        let fiber = Handle::with_current_or_default(|handle| {
+            // SAFETY: the caller answers for what is borrowed; both types are Send (S2).
             unsafe { handle.spawn_unchecked(place, extra, f) }
         });
         // SAFETY: made just now with result type `T`.

@@ -52,6 +52,24 @@ where
     wait_for_pool(f)
 }
 
+/// [`unblock`] for calls of ours that std has too: a suspension point before `f` begins, so that a loop of them can be
+/// ended. `call` and `instead` are for the panic on a worker's own stack (S10).
+#[track_caller]
+pub(crate) fn unblock_call<F, T>(call: &str, instead: &str, f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    match current::state() {
+        ThreadState::Fiber(running) => {
+            running.unwind_if_cancelled();
+            wait_for_pool(f)
+        }
+        ThreadState::Worker => current::refuse_worker(call, instead),
+        ThreadState::Plain => f(),
+    }
+}
+
 #[track_caller]
 #[inline(never)]
 #[unsafe(link_section = "sisal_lend")] // see `overflow::kill`

@@ -52,9 +52,13 @@ pub use crate::cancel::{panicking, shield};
 pub use crate::error::JoinError;
 pub use crate::join::JoinHandle;
 pub use crate::local_key::{AccessError, LocalKey};
+#[expect(deprecated, reason = "std has it, and deprecates it")]
+pub use crate::park::park_timeout_ms;
 pub use crate::park::{park, park_timeout};
 pub use crate::scope::{Scope, ScopedJoinHandle, scope};
-pub use crate::spawn::{Builder, current, spawn, spawn_local, yield_now};
+pub use crate::spawn::{Builder, available_parallelism, current, spawn, spawn_local, yield_now};
+#[expect(deprecated, reason = "std has it, and deprecates it")]
+pub use crate::time::sleep_ms;
 pub use crate::time::{sleep, sleep_until};
 
 /// What joining a fiber gives.

@@ -8,4 +8,6 @@ mod token;
 pub(crate) mod waiter;
 pub(crate) mod waker;
 
+#[expect(deprecated, reason = "std has it, and deprecates it")]
+pub use token::park_timeout_ms;
 pub use token::{park, park_timeout};

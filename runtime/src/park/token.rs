@@ -83,6 +83,19 @@ pub fn park_timeout(timeout: Duration) {
     }
 }
 
+/// [`park_timeout`] in milliseconds, as code older than `Duration` spells it.
+///
+/// # Panics
+/// On a worker's own stack: await a `tokio::sync::Notify` there.
+///
+/// # Cancellation
+/// A suspension point, as `park_timeout` is.
+#[deprecated(note = "use `fiber::park_timeout`, as std says of its own")]
+#[track_caller]
+pub fn park_timeout_ms(ms: u32) {
+    park_timeout(Duration::from_millis(ms.into()));
+}
+
 #[track_caller]
 fn refuse(call: &str) -> ! {
     current::refuse_worker(call, "await a `tokio::sync::Notify` there")

@@ -52,3 +52,16 @@ pub fn sleep_until(deadline: Instant) {
         }
     }
 }
+
+/// [`sleep`] for milliseconds, as code older than `Duration` spells it.
+///
+/// # Panics
+/// On a worker's own stack: await `tokio::time::sleep` there.
+///
+/// # Cancellation
+/// A suspension point, as `sleep` is.
+#[deprecated(note = "use `fiber::sleep`, as std says of its own")]
+#[track_caller]
+pub fn sleep_ms(ms: u32) {
+    sleep(Duration::from_millis(ms.into()));
+}

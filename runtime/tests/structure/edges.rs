@@ -24,10 +24,17 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("driver", &[]),
     ("error", &["fiber"]),
     ("fiber", &["current", "error", "keep", "shim"]),
+    ("fs", &["unblock"]),
     (
         "handle",
         &[
             "current", "driver", "fiber", "join", "metrics", "runtime", "sched", "scope",
+        ],
+    ),
+    (
+        "io",
+        &[
+            "block_on", "current", "fiber", "handle", "keep", "net", "park", "unblock",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
@@ -86,7 +93,15 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("shim", &[]),
     (
         "spawn",
-        &["current", "fiber", "handle", "join", "scope", "stack_pool"],
+        &[
+            "current",
+            "fiber",
+            "handle",
+            "join",
+            "runtime",
+            "scope",
+            "stack_pool",
+        ],
     ),
     ("stack_pool", &["metrics", "shim"]),
     ("stall", &["current", "fiber", "shim", "walk"]),

@@ -95,6 +95,10 @@ pub(crate) const CATCHES: &[(&str, &str)] = &[
         "a waker's panic goes on when the others were called",
     ),
     (
+        "io/offload.rs",
+        "a panic of a lent reader or writer is carried to its owner",
+    ),
+    (
         "unblock.rs",
         "a panic of the closure is carried to the caller",
     ),

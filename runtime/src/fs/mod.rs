@@ -1,0 +1,48 @@
+//! Files, as `std::fs`: the same names, signatures and errors. The system has no files that can be waited for, so in a
+//! fiber each call runs on the runtime's pool of blocking threads, and the fiber parks; on a plain thread it is std's.
+//!
+//! A trip to the pool costs some microseconds, whatever the call does: wrap a [`File`] that is read or written in small
+//! pieces in a [`BufReader`](crate::io::BufReader) or a [`BufWriter`](crate::io::BufWriter), or do all of it in one
+//! [`unblock`](crate::unblock()).
+//!
+//! Types that only hold data ([`Metadata`], [`Permissions`], [`FileType`], [`FileTimes`]) are std's own.
+//!
+//! # Panics
+//! On a worker's own stack: use `tokio::fs` there.
+//!
+//! # Cancellation
+//! Each call is a suspension point as it begins. One that has begun is waited for, and what it gives is returned: a cancel, or the
+//! deadline of a [`timeout`](crate::timeout()), is met at the next one. So no byte is lost, and nothing is left borrowed.
+//!
+//! ```
+//! use sisal::fs;
+//!
+//! sisal::run(|| -> std::io::Result<()> {
+//!     let manifest = fs::read_to_string("Cargo.toml")?;
+//!     assert_eq!(fs::metadata("Cargo.toml")?.len(), manifest.len() as u64);
+//!     Ok(())
+//! })
+//! .unwrap();
+//! ```
+
+mod dir;
+mod file;
+mod functions;
+mod options;
+
+pub use dir::{DirBuilder, DirEntry, ReadDir, read_dir};
+pub use file::File;
+pub use functions::{
+    canonicalize, copy, create_dir, create_dir_all, exists, hard_link, metadata, read, read_link,
+    read_to_string, remove_dir, remove_dir_all, remove_file, rename, set_permissions,
+    symlink_metadata, write,
+};
+pub use options::OpenOptions;
+
+pub use std::fs::{FileTimes, FileType, Metadata, Permissions, TryLockError};
+
+/// A call of std's where it may block.
+#[track_caller]
+fn on_pool<T: Send>(call: impl FnOnce() -> T + Send) -> T {
+    crate::unblock::unblock_call("sisal::fs", "use `tokio::fs` there", call)
+}
