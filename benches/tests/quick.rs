@@ -2,13 +2,14 @@
 
 use sisal_benches::{Options, run};
 
-const ROWS: [&str; 6] = [
+const ROWS: [&str; 7] = [
     "resume+suspend pair",
     "yield_now, 100 fibers",
     "yield_now, 10,000 fibers",
     "spawn+join, batches of 1,000",
     "channel ping-pong",
     "park+unpark hand-off",
+    "Mutex lock+unlock",
 ];
 
 #[test]

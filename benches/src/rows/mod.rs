@@ -3,6 +3,7 @@
 //! A row knows its work and nothing of rounds, medians or printing.
 
 mod hand_off;
+mod lock;
 mod one_thread;
 mod pair;
 mod ping_pong;
@@ -32,11 +33,12 @@ pub(crate) struct Work {
     pub(crate) sides: fn() -> Sides,
 }
 
-pub(crate) const ALL: [Work; 6] = [
+pub(crate) const ALL: [Work; 7] = [
     pair::WORK,
     yielding::HUNDRED,
     yielding::TEN_THOUSAND,
     spawn_join::WORK,
     ping_pong::WORK,
     hand_off::WORK,
+    lock::WORK,
 ];
