@@ -15,7 +15,8 @@
 //!
 //! Two invariants: if a receiver waits there is no message and no sender waits; if a sender waits there is
 //! no room. A receiver that gives up after it was served puts its message back, to the front: for that one message
-//! the capacity does not count.
+//! the capacity does not count. Where there are several receivers none is told of the end before all have taken up what they were
+//! handed, for it may come back.
 //!
 //! Models: `loom_channel.rs`.
 
@@ -48,6 +49,8 @@ const KEPT: usize = 1024;
 pub(super) struct Channel<T> {
     /// `usize::MAX`: unbounded.
     capacity: usize,
+    /// There may be several receivers: `handed` is kept.
+    shared: bool,
     /// The length of the queue when the lock was last released. A hint, for whoever may have to wait: nothing
     /// depends on it but what is done first.
     len: AtomicUsize,
@@ -58,25 +61,29 @@ struct State<T> {
     queue: VecDeque<T>,
     senders: usize,
     receivers: usize,
+    /// Messages in the places of receivers that have not taken them up: any of these may come back.
+    handed: usize,
     receiving: WaitList<Option<T>>,
     sending: WaitList<Option<T>>,
     /// Of `mpsc`'s receiver as a `Stream` that found nothing: it has no place, for it may be moved.
     polled: Option<Waker>,
 }
 
-/// A channel with one sender and one receiver.
-pub(super) fn channel<T>(capacity: Option<usize>) -> (Tx<T>, Rx<T>) {
+/// A channel with one sender and one receiver. `shared`: that may be cloned.
+pub(super) fn channel<T>(capacity: Option<usize>, shared: bool) -> (Tx<T>, Rx<T>) {
     let at_once = match capacity {
         Some(capacity) => capacity.min(AT_ONCE / size_of::<T>().max(1)),
         None => 0,
     };
     let channel = std::sync::Arc::new(Channel {
         capacity: capacity.unwrap_or(usize::MAX),
+        shared,
         len: AtomicUsize::new(0),
         state: Locked::new(State {
             queue: VecDeque::with_capacity(at_once),
             senders: 1,
             receivers: 1,
+            handed: 0,
             receiving: WaitList::new(),
             sending: WaitList::new(),
             polled: None,
@@ -88,16 +95,23 @@ pub(super) fn channel<T>(capacity: Option<usize>) -> (Tx<T>, Rx<T>) {
 impl<T> State<T> {
     /// Hands a message over, or queues it. The waker is to be called after the lock is released.
     #[inline]
-    fn push(&mut self, capacity: usize, message: T) -> Result<Option<Waker>, TrySendError<T>> {
+    fn push(
+        &mut self,
+        Channel {
+            capacity, shared, ..
+        }: &Channel<T>,
+        message: T,
+    ) -> Result<Option<Waker>, TrySendError<T>> {
         if self.receivers == 0 {
             return Err(TrySendError::Disconnected(message));
         }
         if let Some(place) = self.receiving.first() {
             *place = Some(message);
+            self.handed += usize::from(*shared);
             return Ok(self.receiving.grant_first());
         }
         // A stream that waits has room for one, as any receiver that waits.
-        if self.queue.len() < capacity || self.polled.is_some() {
+        if self.queue.len() < *capacity || self.polled.is_some() {
             self.queue.push_back(message);
             return Ok(self.polled.take());
         }
@@ -108,14 +122,14 @@ impl<T> State<T> {
     #[inline]
     fn pop(&mut self, capacity: usize) -> Result<(T, Option<Waker>), TryRecvError> {
         let Some(message) = self.queue.pop_front() else {
-            return match self.sending.first() {
-                Some(place) => {
-                    let message = place.take().expect("a waiting sender has its message");
-                    Ok((message, self.sending.grant_first()))
-                }
-                None if self.senders == 0 => Err(TryRecvError::Disconnected),
-                None => Err(TryRecvError::Empty),
-            };
+            if let Some(place) = self.sending.first() {
+                let message = place.take().expect("a waiting sender has its message");
+                return Ok((message, self.sending.grant_first()));
+            }
+            return Err(match self.has_ended() {
+                true => TryRecvError::Disconnected,
+                false => TryRecvError::Empty,
+            });
         };
         if self.queue.len() < capacity
             && let Some(place) = self.sending.first()
@@ -131,13 +145,21 @@ impl<T> State<T> {
     }
 
     /// A receiver was served and does not want it: it is the first message again.
-    fn put_back(&mut self, message: T) -> Option<Waker> {
+    fn put_back(&mut self, shared: bool, message: T) -> Option<Waker> {
         if let Some(place) = self.receiving.first() {
             *place = Some(message);
             return self.receiving.grant_first();
         }
+        self.handed -= usize::from(shared);
         self.queue.push_front(message);
         self.polled.take()
+    }
+}
+
+impl<T> State<T> {
+    /// Whether no message will come any more to an empty queue.
+    fn has_ended(&self) -> bool {
+        self.senders == 0 && self.handed == 0
     }
 }
 
@@ -166,7 +188,7 @@ impl<T> Channel<T> {
 
     #[inline]
     fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        let woken = self.locked(|state| state.push(self.capacity, message))?;
+        let woken = self.locked(|state| state.push(self, message))?;
         wake(woken);
         Ok(())
     }
@@ -206,7 +228,7 @@ impl<T> Channel<T> {
     }
 
     fn put_back(&self, message: T) {
-        wake(self.locked(|state| state.put_back(message)));
+        wake(self.locked(|state| state.put_back(self.shared, message)));
     }
 
     fn add_sender(&self) {
@@ -221,16 +243,35 @@ impl<T> Channel<T> {
     fn drop_sender(&self) {
         let last = self.locked(|state| {
             state.senders -= 1;
-            state.senders == 0
+            state.has_ended()
         });
         if last {
-            wake_all(|wakers| {
-                self.locked(|state| {
-                    wakers.push(state.polled.take());
-                    state.receiving.grant_while(wakers, |_| true)
-                })
-            });
+            self.end_receiving();
         }
+    }
+
+    /// A receiver took up what it was handed, without the lock.
+    #[inline]
+    fn taken_up(&self) {
+        if self.shared {
+            let last = self.locked(|state| {
+                state.handed -= 1;
+                state.has_ended()
+            });
+            if last {
+                self.end_receiving();
+            }
+        }
+    }
+
+    #[cold]
+    fn end_receiving(&self) {
+        wake_all(|wakers| {
+            self.locked(|state| {
+                wakers.push(state.polled.take());
+                state.receiving.grant_while(wakers, |_| true)
+            })
+        });
     }
 
     /// The last one gives all senders that wait their messages back, and drops those in the queue.

@@ -30,7 +30,7 @@ impl Message {
 }
 
 fn pair(capacity: usize) -> (Tx<Message>, Rx<Message>) {
-    channel(Some(capacity))
+    channel(Some(capacity), true)
 }
 
 fn send(tx: &Tx<Message>, number: u32) -> bool {
@@ -58,7 +58,7 @@ fn give_up<F: Future>(future: F) -> Option<F::Output> {
 /// In the order in which they were sent, and then the end.
 #[test]
 fn loom_channel_send_against_receive() {
-    explore(50, || {
+    explore(30, || {
         let (tx, rx) = pair(1);
         let sender = thread::spawn(move || {
             assert!(send(&tx, 1));
@@ -75,7 +75,7 @@ fn loom_channel_send_against_receive() {
 /// Both senders go, one of them without a word.
 #[test]
 fn loom_channel_drop_against_receive() {
-    explore(50, || {
+    explore(30, || {
         let (tx, rx) = pair(1);
         let silent = {
             let tx = tx.clone();
@@ -127,9 +127,8 @@ fn loom_channel_rendezvous() {
         let (tx, rx) = pair(0);
         let other = tx.clone();
         let sender = thread::spawn(move || assert!(send(&tx, 1)));
-        let gives_up = thread::spawn(move || {
-            matches!(give_up(other.wait(Message::new(10))), Some(Ok(())))
-        });
+        let gives_up =
+            thread::spawn(move || matches!(give_up(other.wait(Message::new(10))), Some(Ok(()))));
         let received = sum(&rx);
         sender.join().unwrap();
         match gives_up.join().unwrap() {

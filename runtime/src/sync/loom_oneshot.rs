@@ -10,7 +10,7 @@ use crate::loom_support::{Bell, explore, thread, wait_for};
 
 #[test]
 fn loom_oneshot_send_against_receive() {
-    explore(5, || {
+    explore(3, || {
         let (tx, rx) = channel();
         let sender = thread::spawn(move || assert!(tx.send(7).is_ok()));
         assert_eq!(wait_for(rx), Ok(7));
@@ -20,7 +20,7 @@ fn loom_oneshot_send_against_receive() {
 
 #[test]
 fn loom_oneshot_sender_goes() {
-    explore(5, || {
+    explore(3, || {
         let (tx, rx) = channel::<u8>();
         let sender = thread::spawn(move || drop(tx));
         assert_eq!(wait_for(rx), Err(RecvError));
@@ -46,7 +46,7 @@ fn loom_oneshot_another_waker() {
 
 #[test]
 fn loom_oneshot_receiver_goes() {
-    explore(5, || {
+    explore(3, || {
         let counted = Arc::new(());
         let (tx, rx) = channel();
         let message = Arc::clone(&counted);

@@ -79,7 +79,7 @@ fn spawned(
 
 #[test]
 fn loom_semaphore_rounds() {
-    explore(30, || {
+    explore(15, || {
         let guarded = Guarded::new(1);
         let other = spawned(&guarded, |guarded| {
             guarded.wait(1);
@@ -100,7 +100,7 @@ fn loom_semaphore_given_up() {
             spawned(&guarded, |guarded| guarded.wait(1)),
         ];
         guarded.wait(1);
-        others.map(|other| other.join().unwrap());
+        others.into_iter().for_each(|other| other.join().unwrap());
         guarded.end(1);
     });
 }
@@ -139,14 +139,14 @@ fn loom_semaphore_called_on() {
         let others = [acquires(), acquires()];
         drop(all);
         // Neither gives back: each must get one of the two.
-        others.map(|other| other.join().unwrap());
+        others.into_iter().for_each(|other| other.join().unwrap());
         guarded.end(0);
     });
 }
 
 #[test]
 fn loom_semaphore_closed() {
-    explore(20, || {
+    explore(10, || {
         let guarded = Guarded::new(0);
         let closes = spawned(&guarded, |guarded| guarded.semaphore.close());
         assert!(wait_for(guarded.acquire(1)).is_err());

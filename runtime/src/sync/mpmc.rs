@@ -46,7 +46,7 @@ pub fn sync_channel<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 fn pair<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
-    let (tx, rx) = channel::channel(capacity);
+    let (tx, rx) = channel::channel(capacity, true);
     (Sender { tx }, Receiver { rx })
 }
 

@@ -47,7 +47,7 @@ pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, 
 /// assert_eq!(sisal::run(move || rx.recv()), Ok("from a thread"));
 /// ```
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let (tx, rx) = channel::channel(None);
+    let (tx, rx) = channel::channel(None, false);
     (Sender { tx }, Receiver::new(rx))
 }
 
@@ -64,7 +64,7 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
 /// assert_eq!(rx.recv(), Ok(1));
 /// ```
 pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
-    let (tx, rx) = channel::channel(Some(bound));
+    let (tx, rx) = channel::channel(Some(bound), false);
     (SyncSender { tx }, Receiver::new(rx))
 }
 

@@ -56,7 +56,11 @@ impl<T> Rx<T> {
         let received = match wait::wait_until(CALL, INSTEAD, recv.as_mut(), Some(deadline)) {
             Ok(received) => Some(received),
             // It may have been served since it last looked.
-            Err(_) => recv.give_up(),
+            Err(_) => recv.as_mut().give_up().inspect(|received| {
+                if received.is_ok() {
+                    self.0.taken_up();
+                }
+            }),
         };
         match received {
             Some(received) => received.map_err(|RecvError| RecvTimeoutError::Disconnected),
@@ -139,7 +143,7 @@ pub(in crate::sync) struct RecvFuture<'a, T> {
 }
 
 impl<T> RecvFuture<'_, T> {
-    /// What was received, once the place is granted.
+    /// What was received, once the place is granted. The caller tells the channel, or puts it back.
     ///
     /// # Safety
     /// It is granted.
@@ -152,7 +156,7 @@ impl<T> RecvFuture<'_, T> {
         place.take().ok_or(RecvError)
     }
 
-    /// Ends the wait. What it was served meanwhile, if it was.
+    /// Ends the wait. What it was served meanwhile, if it was: the caller tells the channel, or puts it back.
     fn give_up(mut self: Pin<&mut Self>) -> Option<Result<T, RecvError>> {
         if !self.waiting {
             return None;
@@ -185,7 +189,11 @@ impl<T> Future for RecvFuture<'_, T> {
         if self.waiting {
             if self.place.is_granted() {
                 // SAFETY: it is.
-                return Poll::Ready(unsafe { self.take_up() });
+                let received = unsafe { self.take_up() };
+                if received.is_ok() {
+                    channel.taken_up();
+                }
+                return Poll::Ready(received);
             }
         } else if let Some(received) = at_once(channel) {
             return Poll::Ready(received);
@@ -222,8 +230,14 @@ impl<T> Future for RecvFuture<'_, T> {
                 wake(woken);
                 Poll::Ready(Ok(message))
             }
-            // SAFETY: it is granted.
-            Looked::Served => Poll::Ready(unsafe { self.take_up() }),
+            Looked::Served => {
+                // SAFETY: it is granted.
+                let received = unsafe { self.take_up() };
+                if received.is_ok() {
+                    channel.taken_up();
+                }
+                Poll::Ready(received)
+            }
         }
     }
 }

@@ -216,7 +216,7 @@ impl<T> Future for SendFuture<'_, T> {
                 // SAFETY: not in the list.
                 let kept = unsafe { self.as_mut().message() };
                 let message = kept.take().expect("polled after it was ready");
-                match state.push(channel.capacity, message) {
+                match state.push(channel, message) {
                     Ok(woken) => return Looked::Sent(woken),
                     Err(TrySendError::Disconnected(message)) => {
                         return Looked::Disconnected(message);
