@@ -299,7 +299,7 @@ fn a_missing_method_is_found() {
                   \n    #[stable(feature = \"a\", since = \"1.99.0\")]\n    pub fn run<A>(&self) {\n    }\n}\n\
                   impl fmt::Debug for TcpStream {\n";
     let fly = ("TcpStream".to_owned(), "fly".to_owned());
-    assert_eq!(stable_methods(source, 95), [fly.clone()]);
+    assert_eq!(stable_methods(source, 95), vec![fly.clone()]);
     let run = ("TcpStream".to_owned(), "run".to_owned());
     assert_eq!(stable_methods(source, 99), [fly, run]);
 }

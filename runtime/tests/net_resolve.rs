@@ -231,7 +231,7 @@ fn a_lookup_is_cut_short() {
     runtime.run(|| (0..10).for_each(|_| fiber::yield_now()));
     waits.cancel();
     assert!(waits.join().unwrap_err().is_cancelled());
-    // It never took place.
+    // The socket is as it was.
     drop(free);
     holds.join().unwrap();
     runtime.run(|| sisal::unblock(|| ()));

@@ -1,4 +1,8 @@
 //! Addresses by name, looked up off the workers.
+//!
+//! The trait is std's, so types that implement it for std work here. Its call may look up a name and block, but what
+//! users implement need not be `Send`, and so may not be called on another thread. Only the types of std's that are names
+//! do: they are told by their type, and go to the pool as a copy.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -160,7 +164,9 @@ fn look_up(name: Name) -> io::Result<vec::IntoIter<SocketAddr>> {
         Ok(addresses) => addresses,
         Err(error) => match error.try_into_panic() {
             Ok(payload) => resume_unwind(payload),
-            Err(error) => Err(io::Error::other(error)),
+            Err(_) => Err(io::Error::other(
+                "the runtime's blocking threads have shut down",
+            )),
         },
     }
 }
