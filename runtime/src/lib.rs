@@ -56,6 +56,7 @@ pub mod net;
 pub mod os;
 mod overflow;
 mod park;
+pub mod process;
 mod runtime;
 mod sched;
 mod scope;

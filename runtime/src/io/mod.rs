@@ -16,12 +16,17 @@ mod copy;
 mod iter;
 mod nonblocking;
 mod offload;
+pub(crate) mod pipe;
+pub(crate) mod ready;
 mod stdio;
+
+pub(crate) use pipe::Pipe;
 
 pub use blocking::{Blocking, Futures, Tokio};
 pub use copy::{ShutdownWrite, copy_bidirectional};
 pub use iter::{Iter, iter};
 pub use nonblocking::Nonblocking;
+pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use stdio::{Stderr, StderrLock, Stdin, StdinLock, Stdout, StdoutLock, stderr, stdin, stdout};
 
 pub use std::io::{

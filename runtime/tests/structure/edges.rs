@@ -48,6 +48,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("os", &["current", "net", "time"]),
     ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
+    ("process", &["current", "io", "unblock"]),
     ("root", &["runtime"]),
     (
         "runtime",
