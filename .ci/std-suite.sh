@@ -51,6 +51,12 @@ libc = "0.2"
 rand = { version = "0.9", default-features = false, features = ["alloc"] }
 rand_xorshift = "0.4"
 sisal = { path = "$root/runtime" }
+# One of the tests takes a lock a billion times.
+[profile.dev]
+debug = "line-tables-only"
+opt-level = 1
+[profile.dev.package.sisal]
+opt-level = 2
 [workspace]
 TOML
 

@@ -93,7 +93,7 @@ pub fn in_a_fiber<T: Send>(test: fn() -> T) -> T {
 
     // As the tests of Sisal's own say it.
     let limit = ::std::env::var("SISAL_TEST_WATCHDOG").ok().and_then(|secs| secs.parse().ok());
-    let limit = Duration::from_secs(limit.unwrap_or(120));
+    let limit = Duration::from_secs(limit.unwrap_or(300));
     let workers = ::std::env::var("SUITE_WORKERS").unwrap().parse().unwrap();
     let name = ::std::thread::current().name().unwrap_or("?").to_string();
     let (ended, watch) = channel::<()>();
