@@ -116,7 +116,12 @@ fn waiters_of_a_closure_that_fails() {
             fiber
         };
         let fails = with(
-            |once, gate| once.call_once(|| resume_unwind(Box::new(block_on(gate)))),
+            |once, gate| {
+                once.call_once(|| {
+                    block_on(gate);
+                    resume_unwind(Box::new(()));
+                })
+            },
             &gate,
         );
         let waits = with(|once, _| once.wait(), &gate);

@@ -391,6 +391,12 @@ impl Drop for Over<'_> {
     }
 }
 
+impl Default for Once {
+    fn default() -> Once {
+        Once::new()
+    }
+}
+
 impl fmt::Debug for Once {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Once").finish_non_exhaustive()
