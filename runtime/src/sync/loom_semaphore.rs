@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Acquire, PASSES, Semaphore};
+use super::{AcquireFuture, PASSES, Semaphore};
 use crate::loom_support::cell::UnsafeCell;
 use crate::loom_support::{Bell, explore, thread, wait_for};
 
@@ -27,8 +27,8 @@ impl Guarded {
         })
     }
 
-    fn acquire(&self, permits: usize) -> Acquire<'_> {
-        Acquire::new(&self.semaphore, permits)
+    fn acquire(&self, permits: usize) -> AcquireFuture<'_> {
+        AcquireFuture::new(&self.semaphore, permits)
     }
 
     /// Changes the value, and gives back all permits: the caller has them.

@@ -24,7 +24,7 @@ use super::wakers::{Wakers, wake_all};
 use crate::shim::const_fn;
 use crate::time::timer;
 
-use acquire::Acquire;
+use acquire::AcquireFuture;
 
 pub use error::{AcquireError, TryAcquireError};
 pub use permit::{OwnedSemaphorePermit, SemaphorePermit};
@@ -288,7 +288,7 @@ impl Semaphore {
     /// # Cancellation
     /// As [`acquire_async`](Self::acquire_async).
     pub async fn acquire_many_async(&self, n: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
-        Acquire::new(self, n).await?;
+        AcquireFuture::new(self, n).await?;
         Ok(SemaphorePermit::new(self, n))
     }
 
@@ -378,7 +378,7 @@ impl Semaphore {
         self: Arc<Self>,
         n: usize,
     ) -> Result<OwnedSemaphorePermit, AcquireError> {
-        Acquire::new(&self, n).await?;
+        AcquireFuture::new(&self, n).await?;
         Ok(OwnedSemaphorePermit::new(self, n))
     }
 
@@ -442,7 +442,7 @@ impl Semaphore {
             Ok(()) => Ok(()),
             Err(TryAcquireError::Closed) => Err(AcquireError::new()),
             Err(TryAcquireError::NoPermits) => {
-                wait::wait(CALL, INSTEAD, Acquire::new(self, permits))
+                wait::wait(CALL, INSTEAD, AcquireFuture::new(self, permits))
             }
         }
     }
@@ -455,7 +455,7 @@ impl Semaphore {
         if taken != Err(TryAcquireError::NoPermits) || deadline <= Instant::now() {
             return taken;
         }
-        let mut acquire = pin!(Acquire::new(self, permits));
+        let mut acquire = pin!(AcquireFuture::new(self, permits));
         let acquired = match wait::wait_until(CALL, INSTEAD, acquire.as_mut(), Some(deadline)) {
             Ok(acquired) => Some(acquired),
             // It may have been served since it last looked.

@@ -8,7 +8,7 @@ use super::{AcquireError, Semaphore, TryAcquireError, Wants};
 use crate::sync::wait_list::Place;
 
 /// Ready when the permits are the caller's.
-pub(super) struct Acquire<'a> {
+pub(super) struct AcquireFuture<'a> {
     semaphore: &'a Semaphore,
     permits: usize,
     place: Place<Wants>,
@@ -16,9 +16,9 @@ pub(super) struct Acquire<'a> {
     waiting: bool,
 }
 
-impl<'a> Acquire<'a> {
-    pub(super) fn new(semaphore: &'a Semaphore, permits: usize) -> Acquire<'a> {
-        Acquire {
+impl<'a> AcquireFuture<'a> {
+    pub(super) fn new(semaphore: &'a Semaphore, permits: usize) -> AcquireFuture<'a> {
+        AcquireFuture {
             semaphore,
             permits,
             place: Place::new(Wants {
@@ -80,7 +80,7 @@ impl<'a> Acquire<'a> {
     }
 }
 
-impl Future for Acquire<'_> {
+impl Future for AcquireFuture<'_> {
     type Output = Result<(), AcquireError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -146,7 +146,7 @@ enum Looked {
     Served,
 }
 
-impl Drop for Acquire<'_> {
+impl Drop for AcquireFuture<'_> {
     fn drop(&mut self) {
         if !self.waiting {
             return;
