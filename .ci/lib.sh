@@ -8,6 +8,7 @@ export FLOOR_LOOM=36
 export FLOOR_MIRI=38
 export FLOOR_ASAN_RUNTIME=250
 export FLOOR_STD=340
+export FLOOR_OPTIMISED=160
 
 export begun=$SECONDS
 

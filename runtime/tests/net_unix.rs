@@ -123,12 +123,14 @@ fn connect_is_cut_short() {
     assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
 }
 
-/// The receiver's queue is full of what *others* sent: then no event tells the sender that there is room.
+/// The receiver's queue is full of what *others* sent: then no event tells a sender that is not connected.
 #[test]
-fn send_to_waits_for_room_at_the_receiver() {
-    let _dog = watchdog("send_to_waits_for_room_at_the_receiver");
+fn senders_wait_for_room_at_the_receiver() {
+    let _dog = watchdog("senders_wait_for_room_at_the_receiver");
     let runtime = runtime(1);
-    for place in [Place::Fiber, Place::Thread] {
+    let places = [Place::Fiber, Place::Thread];
+    let all = places.map(|place| [(place, false), (place, true)]);
+    for (place, connected) in all.into_iter().flatten() {
         let at = name();
         let receiver = UnixDatagram::bind_addr(&at).unwrap();
         let other = UnixDatagram::unbound().unwrap();
@@ -143,11 +145,23 @@ fn send_to_waits_for_room_at_the_receiver() {
         let sending = place.start(&runtime, move || {
             let socket = UnixDatagram::unbound().unwrap();
             begins.fetch_add(1, Ordering::SeqCst);
-            assert_eq!(socket.send_to_addr(b"mine", &to).unwrap(), 4);
-            assert_eq!(socket.send_to_addr(b"again", &to).unwrap(), 5);
+            if connected {
+                socket.connect_addr(&to).unwrap();
+            }
+            let send = |text: &[u8]| match connected {
+                true => socket.send(text).unwrap(),
+                false => socket.send_to_addr(text, &to).unwrap(),
+            };
+            assert_eq!(send(b"mine"), 4);
+            assert_eq!(send(b"again"), 5);
         });
         until(|| begun.load(Ordering::SeqCst) == 1);
-        runtime.run(|| fiber::sleep(Duration::from_millis(5)));
+        // It does not look again and again: the worker sleeps, and goes on sleeping.
+        let worker = || runtime.metrics().workers[0];
+        until(|| worker().asleep);
+        let before = worker().switches;
+        thread::sleep(Duration::from_millis(30));
+        assert_eq!(worker().switches, before);
         let mut buf = [0; 8];
         for _ in 0..filled {
             assert_eq!(receiver.recv(&mut buf).unwrap(), 5);

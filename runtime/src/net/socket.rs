@@ -151,6 +151,12 @@ impl<S: AsFd + From<OwnedFd>> Socket<S> {
         self.give(|_| Ok::<_, io::Error>((to(self.get())?, Took::All)))
     }
 
+    /// Sends one datagram if there is room.
+    pub(crate) fn try_send<R>(&self, mut to: impl FnMut(&S) -> io::Result<R>) -> io::Result<R> {
+        let attempt = |_: BorrowedFd<'_>, _| Ok::<_, io::Error>((to(self.get())?, Took::All));
+        self.source.io(Interest::WRITABLE, Wait::Never, attempt)
+    }
+
     /// Writes to a stream.
     #[track_caller]
     pub(crate) fn write(&self, buf: &[u8]) -> io::Result<usize> {

@@ -12,12 +12,11 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-use super::waiting::{Deadline, Failure, Pauses, Reason, Wait, poll_thread};
-use crate::block_on::{block_on, block_on_until};
+use super::waiting::{Deadline, Failure, Reason, Wait, has_room, poll_thread};
+use crate::block_on::block_on_until;
 use crate::current::{self, ThreadState};
 use crate::keep::Kept;
 use crate::shim::{AtomicBool, Ordering};
-use crate::time::timer;
 
 /// One of std's sockets, in non-blocking mode, and its registrations.
 ///
@@ -79,7 +78,7 @@ pub(crate) enum Took {
 
 impl<S: AsFd> Source<S> {
     /// `socket` is in non-blocking mode.
-    pub(super) fn new(socket: S) -> Source<S> {
+    pub(crate) fn new(socket: S) -> Source<S> {
         Source {
             first: OnceLock::new(),
             outlived: AtomicBool::new(false),
@@ -212,61 +211,28 @@ impl<S: AsFd> Source<S> {
         }
     }
 
-    /// As [`io`](Self::io), for a datagram to an address whose receiver may have no room: no event tells when it
-    /// has (there is one when it took what came from this socket). So this looks again by itself, too.
+    /// Waits until poll(2) says that there is room: also if an event that came before was not about that.
+    ///
+    /// # Errors
+    /// As for [`io`](Self::io).
     #[track_caller]
-    pub(crate) fn send_unseen<R, E: Failure>(
-        &self,
-        wait: Wait,
-        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<R, E>,
-    ) -> io::Result<R> {
-        let state = current::state();
-        if let ThreadState::Worker = state
-            && wait != Wait::Never
-        {
-            refuse();
-        }
-        let mut deadline = Deadline::new(wait.timeout());
-        let mut pauses = match state {
-            ThreadState::Fiber(running) => {
-                running.pace();
-                Pauses::of_fiber()
-            }
-            ThreadState::Plain | ThreadState::Worker => Pauses::of_thread(),
-        };
-        loop {
-            match attempt(self.socket.as_fd()) {
-                Ok(done) => return Ok(done),
-                Err(error) => match error.reason() {
-                    Reason::Again if wait != Wait::Never => deadline.check()?,
-                    Reason::Interrupted => continue,
-                    Reason::Again | Reason::Other => return Err(error.into()),
-                },
-            }
-            match state {
-                ThreadState::Fiber(_) => self.pause(pauses.until(deadline.get()))?,
-                ThreadState::Plain | ThreadState::Worker => pauses.sleep(deadline.get()),
-            }
-        }
-    }
-
-    /// Waits for an event, or until then.
-    #[track_caller]
-    fn pause(&self, until: Instant) -> io::Result<()> {
-        let registration = self.registration()?;
-        match ready(&registration, Interest::WRITABLE, Some(until)) {
-            Ok(Some(mut ready)) => {
-                ready.clear_ready();
-                if ready.ready().is_write_closed() {
-                    // That is never cleared, and would be no wait at all.
-                    block_on(timer::sleep_until(until));
+    pub(crate) fn wait_for_room(&self, deadline: Option<Instant>) -> io::Result<()> {
+        let fd = self.socket.as_fd();
+        match current::state() {
+            ThreadState::Fiber(_) => loop {
+                // This look also makes the next change an event.
+                if has_room(fd)? {
+                    return Ok(());
                 }
-            }
-            Ok(None) => self.outlive(&registration),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+                let registration = self.registration()?;
+                match ready(&registration, Interest::WRITABLE, deadline)? {
+                    Some(mut ready) => ready.clear_ready(),
+                    None => self.outlive(&registration),
+                }
+            },
+            ThreadState::Plain => poll_thread(fd, Interest::WRITABLE, deadline).map(drop),
+            ThreadState::Worker => refuse(),
         }
-        Ok(())
     }
 
     /// Waits until the descriptor is ready, once.

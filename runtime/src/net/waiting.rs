@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,7 +22,7 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
-    pub(super) fn timeout(self) -> Option<Duration> {
+    pub(crate) fn timeout(self) -> Option<Duration> {
         match self {
             Wait::For(timeout) => Some(timeout),
             Wait::Never | Wait::Ever => None,
@@ -65,23 +64,23 @@ impl Failure for io::Error {
 }
 
 /// The end of an operation's wait, computed only if it has one.
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     timeout: Option<Duration>,
     at: Option<Instant>,
 }
 
 impl Deadline {
-    pub(super) fn new(timeout: Option<Duration>) -> Deadline {
+    pub(crate) fn new(timeout: Option<Duration>) -> Deadline {
         Deadline { timeout, at: None }
     }
 
-    pub(super) fn get(&mut self) -> Option<Instant> {
+    pub(crate) fn get(&mut self) -> Option<Instant> {
         let timeout = self.timeout?;
         Some(*self.at.get_or_insert_with(|| timer::after(timeout)))
     }
 
     /// For waits that end at once, again and again: nobody else would look at the clock.
-    pub(super) fn check(&mut self) -> io::Result<()> {
+    pub(crate) fn check(&mut self) -> io::Result<()> {
         match self.get() {
             Some(at) if Instant::now() >= at => Err(Errno::AGAIN.into()),
             _ => Ok(()),
@@ -93,33 +92,31 @@ impl Deadline {
 pub(crate) struct Pauses(Duration);
 
 impl Pauses {
+    /// A fiber's timers tell no shorter time.
+    const FIRST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(32);
 
-    /// A fiber's timers tell no shorter time.
-    pub(crate) fn of_fiber() -> Pauses {
-        Pauses(Duration::from_millis(1))
-    }
-
-    pub(super) fn of_thread() -> Pauses {
-        Pauses(Duration::from_micros(50))
-    }
-
-    pub(crate) fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (pause * 2).min(Self::LONGEST);
-        pause
+    pub(crate) fn new() -> Pauses {
+        Pauses(Self::FIRST)
     }
 
     /// The end of the next pause, and not after `deadline`.
-    pub(super) fn until(&mut self, deadline: Option<Instant>) -> Instant {
-        let end = timer::after(self.next());
+    pub(crate) fn until(&mut self, deadline: Option<Instant>) -> Instant {
+        let end = timer::after(self.0);
+        self.0 = (self.0 * 2).min(Self::LONGEST);
         deadline.map_or(end, |deadline| deadline.min(end))
     }
+}
 
-    /// For threads.
-    pub(super) fn sleep(&mut self, deadline: Option<Instant>) {
-        let end = self.until(deadline);
-        thread::sleep(end.saturating_duration_since(Instant::now()));
+/// Whether a write would not wait now, or fail.
+pub(super) fn has_room(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
+    loop {
+        match poll(&mut fds, Some(&Timespec::default())) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use crate::net::face::{common_methods, conversions, timeout_methods};
 use crate::net::socket::Socket;
+use crate::net::source::{self, Source};
+use crate::net::waiting::{Deadline, Pauses, Wait};
+use crate::time;
 
 /// A Unix socket for datagrams, as [`std::os::unix::net::UnixDatagram`].
 ///
@@ -117,8 +120,7 @@ impl UnixDatagram {
         self.socket.receive(|io| io.recv(buf), || Ok(0))
     }
 
-    /// Sends a datagram to the socket at a path. It waits while there is no room, here or there; in a fiber and on
-    /// a thread alike it looks every few milliseconds too, because the system does not always tell of room there.
+    /// Sends a datagram to the socket at a path. It waits while there is no room, here or there.
     ///
     /// # Errors
     /// As std's; `WouldBlock` after the [write timeout](Self::set_write_timeout).
@@ -139,9 +141,37 @@ impl UnixDatagram {
     /// On a worker's own stack.
     #[track_caller]
     pub fn send_to_addr(&self, buf: &[u8], socket_addr: &SocketAddr) -> io::Result<usize> {
-        let (io, wait) = (self.socket.get(), self.socket.writes());
-        let send = |_: BorrowedFd<'_>| io.send_to_addr(buf, socket_addr);
-        self.socket.source().send_unseen(wait, send)
+        let send = || self.socket.try_send(|io| io.send_to_addr(buf, socket_addr));
+        let wait = self.socket.writes();
+        if wait == Wait::Never {
+            return send();
+        }
+        source::forbid_worker();
+        let mut deadline = Deadline::new(wait.timeout());
+        let mut pauses = Pauses::new();
+        let mut receiver = None;
+        loop {
+            if let Some(n) = unless_full(send())? {
+                return Ok(n);
+            }
+            deadline.check()?;
+            // Events tell this socket of its own buffer only. One that is connected is told of its receiver's queue.
+            let receiver = receiver.get_or_insert_with(|| connected(socket_addr));
+            match receiver {
+                Ok(receiver) => receiver.wait_for_room(deadline.get())?,
+                // It may be gone, which the next attempt shows, or there is no descriptor left.
+                Err(_) => time::sleep_until(pauses.until(deadline.get())),
+            }
+            if let Some(n) = unless_full(send())? {
+                return Ok(n);
+            }
+            // Not for ever: where this socket is connected to a third, that is what is waited for.
+            let room = self
+                .socket
+                .source()
+                .wait_for_room(Some(pauses.until(deadline.get())));
+            unless_full(room)?;
+        }
     }
 
     /// Sends a datagram to whom the socket is [connected](Self::connect) to. It waits while there is no room.
@@ -166,6 +196,22 @@ impl UnixDatagram {
 
     timeout_methods!();
     common_methods!();
+}
+
+fn connected(to: &SocketAddr) -> io::Result<Source<std_net::UnixDatagram>> {
+    let io = std_net::UnixDatagram::unbound()?;
+    io.set_nonblocking(true)?;
+    io.connect_addr(to)?;
+    Ok(Source::new(io))
+}
+
+/// `None` where there was no room, or not in time.
+fn unless_full<R>(result: io::Result<R>) -> io::Result<Option<R>> {
+    match result {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 conversions!(

@@ -73,12 +73,12 @@ impl UnixStream {
         let addr = system_addr(socket_addr)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let io = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        let mut pauses = Pauses::of_fiber();
+        let mut pauses = Pauses::new();
         running.pace();
         loop {
             match rustix::net::connect(&io, &addr) {
                 Ok(()) => return Ok(UnixStream::from_nonblocking(io.into())),
-                Err(Errno::AGAIN) => time::sleep(pauses.next()),
+                Err(Errno::AGAIN) => time::sleep_until(pauses.until(None)),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
