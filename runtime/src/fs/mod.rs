@@ -5,6 +5,9 @@
 //! pieces in a [`BufReader`](crate::io::BufReader) or a [`BufWriter`](crate::io::BufWriter), or do all of it in one
 //! [`unblock`](crate::unblock()).
 //!
+//! The methods of `Path` that ask the system (`exists`, `is_dir`, `metadata`, `read_dir` and others) are std's: they block the worker. Here are
+//! functions of the same names.
+//!
 //! Types that only hold data ([`Metadata`], [`Permissions`], [`FileType`], [`FileTimes`]) are std's own.
 //!
 //! # Panics

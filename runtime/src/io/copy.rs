@@ -4,11 +4,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::panic::resume_unwind;
 
-use parking_lot::Mutex;
-
 use crate::fiber::{ScopedJoinHandle, scope};
 use crate::net::TcpStream;
 use crate::park::waiter::{self, Waiter};
+use crate::shim::Mutex;
 
 /// A connection whose writing side can be ended by itself, so that the peer meets the end of what it reads.
 ///
@@ -106,7 +105,7 @@ where
     if let (Some(forth), Some(back)) = (forth, back) {
         return Ok((forth, back));
     }
-    let error = both.state.into_inner().1;
+    let error = both.state.lock().1.take();
     Err(error.unwrap_or_else(|| io::Error::other("a direction was cancelled")))
 }
 

@@ -8,10 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
-
 use crate::handle::Handle;
 use crate::keep::keep;
+use crate::shim::Mutex;
 
 /// Calls `f` with `value` on the pool of the caller's runtime, or of the default one.
 #[track_caller]

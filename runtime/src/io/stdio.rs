@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, IoSlice, IsTerminal, Lines, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::process::Stdio;
 
 use crate::unblock::unblock_call;
 
@@ -272,6 +273,12 @@ macro_rules! output {
         }
 
         through!($Lock<'_>, this => (&this.0));
+        impl From<$Out> for Stdio {
+            fn from(out: $Out) -> Stdio {
+                out.0.into()
+            }
+        }
+
         descriptor!($Out, this => this.0);
         descriptor!($Lock<'_>, this => this.0);
     };

@@ -34,7 +34,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "io",
         &[
-            "block_on", "current", "fiber", "handle", "keep", "net", "park", "unblock",
+            "block_on", "current", "fiber", "handle", "keep", "net", "park", "shim", "unblock",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
