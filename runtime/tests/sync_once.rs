@@ -226,6 +226,13 @@ fn once_lock_as_stds() {
     drop(OnceLock::<common::OnDrop>::new());
     tally.check(4..=4, "cells");
 
+    // What it borrows may end before it, as std's.
+    {
+        let cell = OnceLock::new();
+        let text = String::from("text");
+        cell.set(&text).unwrap();
+    }
+
     let cell = OnceLock::from(5);
     assert_eq!(cell, cell.clone());
     assert_ne!(cell, OnceLock::default());
