@@ -106,6 +106,17 @@ macro_rules! over {
                 say(text(twice.output()));
                 say(text(twice.stdout(Stdio::null()).output()));
                 say(of(twice.status()));
+                // What `output` did with the streams is not for the next.
+                let mut quiet = sh("exit 0");
+                say(text(quiet.output()));
+                let mut child = quiet.spawn().unwrap();
+                say(format!(
+                    "{} {} {}",
+                    child.stdin.is_none(),
+                    child.stdout.is_none(),
+                    child.stderr.is_none()
+                ));
+                say(of(child.wait()));
                 said
             }
 
@@ -179,7 +190,14 @@ macro_rules! over {
                 let mut deaf = sh("exit 0").stdin(Stdio::piped()).spawn().unwrap();
                 let mut stdin = deaf.stdin.take().unwrap();
                 deaf.wait().unwrap();
-                say(of(stdin.write(b"x")));
+                // (Another test's child may have the other end until it runs its program.)
+                let error = loop {
+                    match stdin.write(b"x") {
+                        Ok(_) => std::thread::yield_now(),
+                        Err(error) => break error,
+                    }
+                };
+                say(of::<()>(Err(error)));
                 said
             }
 
@@ -213,7 +231,13 @@ macro_rules! over {
                 drop((reader, other));
                 let (reader, mut writer) = io::pipe().unwrap();
                 drop(reader);
-                say(of(writer.write(b"x")));
+                let error = loop {
+                    match writer.write(b"x") {
+                        Ok(_) => std::thread::yield_now(),
+                        Err(error) => break error,
+                    }
+                };
+                say(of::<()>(Err(error)));
 
                 // By their descriptors, which block then, as everybody expects.
                 let (reader, writer) = io::pipe().unwrap();
@@ -228,6 +252,12 @@ macro_rules! over {
                     .unwrap();
                 say(of(echo.wait()));
                 let fd: OwnedFd = reader.into();
+                let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+                let flags = info.unwrap().lines().find_map(|line| {
+                    u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok()
+                });
+                // O_NONBLOCK of Linux on x86-64.
+                say(format!("blocks: {}", flags.unwrap() & 0o4000 == 0));
                 // SAFETY: given up in the same expression.
                 let reader = unsafe { io::PipeReader::from_raw_fd(fd.into_raw_fd()) };
                 let cat = Command::new("cat").stdin(reader).output();
