@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::io::Interest;
 
 use super::face::{common_methods, conversions, stream_io, timeout_methods, ttl_methods};
@@ -114,6 +114,26 @@ impl TcpStream {
     /// The operating system's.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.socket.get().nodelay()
+    }
+
+    /// Sets `SO_LINGER`: how long the close of the socket, by the drop of its last handle, waits for what was not sent yet. With
+    /// zero it is thrown away, and the connection is reset. (std: unstable.)
+    ///
+    /// That wait is the system's, in non-blocking mode too: it blocks the worker. So with more than zero, call
+    /// [`shutdown`](Self::shutdown) and read to the end before the drop, or drop the stream in [`unblock`](crate::unblock()).
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        SockRef::from(self.socket.get()).set_linger(linger)
+    }
+
+    /// `SO_LINGER`, in whole seconds.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        SockRef::from(self.socket.get()).linger()
     }
 
     ttl_methods!();
