@@ -212,7 +212,7 @@ fn run(capacity: Option<usize>, calls: &[Call]) -> Result<(), TestCaseError> {
             Call::PollSend(which) if !model.senders.is_empty() => {
                 let which = which % model.senders.len();
                 let waiting = &mut model.senders[which];
-                prop_assert_eq!(poll(&mut waiting.wait), waiting.ended.clone());
+                prop_assert_eq!(poll(&mut waiting.wait), waiting.ended);
                 if waiting.ended.is_some() {
                     model.senders.remove(which);
                 }
@@ -220,7 +220,7 @@ fn run(capacity: Option<usize>, calls: &[Call]) -> Result<(), TestCaseError> {
             Call::PollRecv(which) if !model.receivers.is_empty() => {
                 let which = which % model.receivers.len();
                 let waiting = &mut model.receivers[which];
-                prop_assert_eq!(poll(&mut waiting.wait), waiting.ended.clone());
+                prop_assert_eq!(poll(&mut waiting.wait), waiting.ended);
                 if waiting.ended.is_some() {
                     model.receivers.remove(which);
                 }
