@@ -7,6 +7,7 @@ export FLOOR_WORKSPACE=1000
 export FLOOR_LOOM=36
 export FLOOR_MIRI=38
 export FLOOR_ASAN_RUNTIME=250
+export FLOOR_OPTIMISED=160
 
 export begun=$SECONDS
 

@@ -133,16 +133,24 @@ pub(crate) fn with_reactor<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The running fiber was asked to unwind, and may not begin now. If another is in mid-unwind the worker
-/// reminds it when that is over. (If it is in mid-unwind itself, its own next suspension after that does.)
+/// The running fiber was asked to unwind, and may not begin now. If an unwind on this thread is why, the worker reminds
+/// it when that is over.
 #[inline(never)]
-pub(crate) fn defer_cancel(running: Running) {
+pub(crate) fn defer_cancel() {
     // SAFETY: as in `state`.
     if let Some(context) = unsafe { CURRENT.get().as_ref() }
-        && context.unwinding.beside(running.header())
+        && std::thread::panicking()
     {
         context.cancel_deferred.set(true);
     }
+}
+
+/// Whether another fiber of this worker than the running one may be in mid-unwind.
+#[inline(never)]
+pub(crate) fn unwinding_beside(running: Running) -> bool {
+    // SAFETY: as in `state`.
+    let context = unsafe { CURRENT.get().as_ref() };
+    context.is_none_or(|context| context.unwinding.beside(running.header()))
 }
 
 /// Whether the running fiber may have been in mid-unwind when it last left its stack.

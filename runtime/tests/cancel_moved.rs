@@ -155,33 +155,35 @@ fn an_unwind_goes_through_a_coroutine() {
     });
 }
 
-/// A coroutine that is suspended in mid-unwind leaves its thread panicking, and nobody on its own stack: whoever
-/// resumed it is cancelled, and its deadlines come.
+/// A coroutine that is suspended in mid-unwind leaves its thread panicking, and no frame tells whose unwind that is. The
+/// deadlines of whoever resumed it come; a cancel may be held off until that unwind is over, and is not forgotten.
 #[test]
 fn beside_a_coroutine_in_mid_unwind() {
     let _watchdog = watchdog(60);
-    runtime(1).run(|| {
-        let kept = Arc::new(Mutex::new(None));
-        let waits = spawn({
-            let kept = Arc::clone(&kept);
-            move || {
-                let mut unwinds = Here(Coroutine::new(|yielder, ()| {
-                    let _suspends = common::Defer(|| yielder.suspend(()));
-                    resume_unwind(Box::new("first"));
-                }));
-                assert!(matches!(unwinds.0.resume(()), CoroutineResult::Yield(())));
-                *kept.lock().unwrap() = Some(unwinds);
-                assert!(thread::panicking() && !fiber::panicking());
-                assert!(timeout(Duration::from_millis(3), fiber::park).is_err());
-                fiber::park();
-            }
-        });
-        common::until(|| kept.lock().unwrap().is_some());
-        waits.cancel();
-        assert!(waits.join().unwrap_err().is_cancelled());
+    let runtime = runtime(1);
+    let kept = Arc::new(Mutex::new(None));
+    let waits = runtime.spawn({
+        let kept = Arc::clone(&kept);
+        move || {
+            let mut unwinds = Here(Coroutine::new(|yielder, ()| {
+                let _suspends = common::Defer(|| yielder.suspend(()));
+                resume_unwind(Box::new("first"));
+            }));
+            assert!(matches!(unwinds.0.resume(()), CoroutineResult::Yield(())));
+            assert!(thread::panicking());
+            assert!(timeout(Duration::from_millis(3), fiber::park).is_err());
+            *kept.lock().unwrap() = Some(unwinds);
+            fiber::park();
+        }
+    });
+    common::until(|| kept.lock().unwrap().is_some());
+    waits.cancel();
+    let ended = runtime.spawn(move || {
         let mut unwinds = kept.lock().unwrap().take().unwrap();
         let first = catch_unwind(AssertUnwindSafe(|| unwinds.0.resume(())));
         assert_eq!(common::text(&*first.unwrap_err()), "first");
         assert!(!thread::panicking());
     });
+    ended.join().unwrap();
+    assert!(waits.join().unwrap_err().is_cancelled());
 }

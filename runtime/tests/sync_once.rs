@@ -116,7 +116,12 @@ fn waiters_of_a_closure_that_fails() {
             fiber
         };
         let fails = with(
-            |once, gate| once.call_once(|| resume_unwind(Box::new(block_on(gate)))),
+            |once, gate| {
+                once.call_once(|| {
+                    block_on(gate);
+                    resume_unwind(Box::new(()));
+                })
+            },
             &gate,
         );
         let waits = with(|once, _| once.wait(), &gate);
@@ -220,6 +225,13 @@ fn once_lock_as_stds() {
     assert!(OnceLock::from(tally.make()).into_inner().is_some());
     drop(OnceLock::<common::OnDrop>::new());
     tally.check(4..=4, "cells");
+
+    // What it borrows may end before it, as std's.
+    {
+        let cell = OnceLock::new();
+        let text = String::from("text");
+        cell.set(&text).unwrap();
+    }
 
     let cell = OnceLock::from(5);
     assert_eq!(cell, cell.clone());

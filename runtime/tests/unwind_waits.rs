@@ -103,6 +103,42 @@ fn fibers_that_run_beside_an_unwind() {
     });
 }
 
+/// A panic hook that meets a suspension point, in a fiber that was cancelled: the panic goes on as it began. (The only fiber:
+/// where others run meanwhile, no frame tells a hook from code beside an unwind. A hook must not wait.)
+#[test]
+fn a_cancel_in_a_panic_hook() {
+    const TEST: &str = "a_cancel_in_a_panic_hook";
+    if common::role().is_none() {
+        // The hook is the process's.
+        return common::passes_in_child(TEST, "child", &[]);
+    }
+    let _watchdog = watchdog(60);
+    let panicking = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&panicking);
+    std::panic::set_hook(Box::new(move |_| {
+        seen.lock().unwrap().push(fiber::panicking());
+        yield_now();
+        seen.lock().unwrap().push(fiber::panicking());
+    }));
+    let cancelled = Gate::new();
+    let runtime = runtime(1);
+    let fiber: JoinHandle<()> = runtime.spawn({
+        let cancelled = cancelled.clone();
+        move || {
+            fiber::shield(|| block_on(cancelled));
+            panic!("of its own");
+        }
+    });
+    cancelled.wait_polls(1);
+    fiber.cancel();
+    cancelled.open();
+    let ended = fiber.join();
+    let _ = std::panic::take_hook();
+    assert_eq!(*panicking.lock().unwrap(), [true, true]);
+    assert_eq!(text(&*ended.unwrap_err().into_panic()), "of its own");
+    assert!(!thread::panicking());
+}
+
 /// Waits until it is unwound, inside of a function that lets no unwind out.
 #[expect(improper_ctypes_definitions, reason = "called from here only")]
 extern "C" fn waits_in_c(waits: fn()) {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::chunks::{self, BLOCK};
 use super::schedule::{Lent, Schedule};
 use crate::current;
+use crate::keep::keep;
 
 /// The one size that is kept: a record's fixed part is some 180 bytes, so this holds closures that
 /// capture a few words. Larger records go to the allocator.
@@ -94,7 +95,7 @@ pub(super) fn allocate<R>(scheduler: &Lent<'_>) -> (NonNull<R>, Lent<'static>) {
     let (block, counted) = if is_kept(layout) {
         // Off the runtime's workers: one at a time.
         let block = current::blocks(scheduler.address(), |blocks| blocks.pop(scheduler))
-            .unwrap_or_else(|| chunks::take_one(scheduler).ok());
+            .unwrap_or_else(|| keep(|| chunks::take_one(scheduler)).ok());
         // SAFETY: a chunk stays as long as one of its blocks is somebody's.
         (block, unsafe { Lent::lend(scheduler) })
     } else {

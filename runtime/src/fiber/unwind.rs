@@ -161,7 +161,7 @@ impl Running {
         let asked = self.asked(depth);
         let may_begin = asked.iter().find(|t| self.may_unwind_to(**t, resumed));
         if may_begin.is_none() && !asked.is_empty() {
-            current::defer_cancel(self);
+            current::defer_cancel();
         }
         may_begin.copied()
     }
@@ -193,6 +193,9 @@ impl Running {
             return true; // others of this worker do
         }
         match target {
+            // Who else? And an unwind of its own is on its way to the root, or to a `catch_unwind`, or about to begin:
+            // a panic hook runs, which the frames do not tell.
+            Target::Root if !current::unwinding_beside(self) => false,
             Target::Root => may_unwind_to(self.header().root.get()),
             Target::Frame(address, _) => may_unwind_to(address),
         }

@@ -29,6 +29,7 @@ impl Shared {
         loop {
             match self.once.next(true) {
                 Next::Completed => return false,
+                Next::Poisoned => unreachable!("it is forced"),
                 Next::Wait => {
                     wait_for(self.once.over(|state| state != RUNNING));
                 }

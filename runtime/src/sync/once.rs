@@ -83,6 +83,8 @@ impl fmt::Debug for OnceState {
 /// What a caller does next.
 enum Next {
     Completed,
+    /// It is told.
+    Poisoned,
     /// It has the run.
     Run {
         poisoned: bool,
@@ -91,7 +93,7 @@ enum Next {
     Wait,
 }
 
-/// The name and the advice for the panic on a worker's own stack.
+/// Of the call: its own name, and the advice for the panic on a worker's own stack.
 pub(super) type Names = (&'static str, &'static str);
 
 impl Once {
@@ -177,7 +179,7 @@ impl Once {
             let names = ("Once::wait", "await `Once::wait_async`");
             let completed = self.over(|state| matches!(state, COMPLETE | POISONED));
             if wait(names.0, names.1, completed) == POISONED {
-                poisoned();
+                poisoned("Once");
             }
         }
     }
@@ -216,7 +218,7 @@ impl Once {
     pub async fn wait_async(&self) {
         let completed = self.over(|state| matches!(state, COMPLETE | POISONED));
         if completed.await == POISONED {
-            poisoned();
+            poisoned("Once");
         }
     }
 
@@ -234,6 +236,10 @@ impl Once {
         loop {
             match self.next(force) {
                 Next::Completed => return,
+                Next::Poisoned => {
+                    let (what, _) = names.0.split_once("::").unwrap_or(names);
+                    poisoned(what)
+                }
                 Next::Run { poisoned } => return self.run(poisoned, f),
                 Next::Wait => {
                     wait(names.0, names.1, self.over(|state| state != RUNNING));
@@ -243,7 +249,6 @@ impl Once {
     }
 
     /// Takes the run if it is to be had.
-    #[track_caller]
     fn next(&self, force: bool) -> Next {
         // Acquire as in `is_completed`; also after a closure that failed.
         let (yes, no) = (Ordering::Acquire, Ordering::Acquire);
@@ -252,7 +257,7 @@ impl Once {
             match state {
                 COMPLETE => return Next::Completed,
                 RUNNING => return Next::Wait,
-                POISONED if !force => poisoned(),
+                POISONED if !force => return Next::Poisoned,
                 _ => {}
             }
             // Acquire as above.
@@ -327,10 +332,11 @@ impl Once {
     }
 }
 
+/// In std's words, which tests look for.
 #[cold]
 #[track_caller]
-fn poisoned() -> ! {
-    panic!("the `Once` is poisoned: a closure of it was left by an unwind")
+fn poisoned(what: &str) -> ! {
+    panic!("{what} instance has previously been poisoned")
 }
 
 /// Ready with the state when `enough` says so, or with nothing when a closure has ended since.
@@ -388,6 +394,12 @@ impl Drop for Over<'_> {
             let own = (self.once.waiters).with(|waiters| unsafe { waiters.remove(place) });
             drop(own);
         }
+    }
+}
+
+impl Default for Once {
+    fn default() -> Once {
+        Once::new()
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::once::Once;
@@ -28,10 +26,9 @@ use crate::shim::const_fn;
 /// ```
 pub struct OnceLock<T> {
     once: Once,
-    /// There if `once` is completed.
-    value: UnsafeCell<MaybeUninit<T>>,
-    /// It drops a `T`.
-    owns: PhantomData<T>,
+    /// There if `once` is completed. (Not `MaybeUninit`: that would need a `Drop` here, and then what `T` borrows would have to
+    /// outlive the cell, which std's does not ask.)
+    value: UnsafeCell<Option<T>>,
 }
 
 // SAFETY: the value goes with the cell.
@@ -51,8 +48,7 @@ impl<T> OnceLock<T> {
         pub const fn new() -> OnceLock<T> {
             OnceLock {
                 once: Once::new(),
-                value: UnsafeCell::new(MaybeUninit::uninit()),
-                owns: PhantomData,
+                value: UnsafeCell::new(None),
             }
         }
     }
@@ -70,11 +66,7 @@ impl<T> OnceLock<T> {
     /// The value, if it is there.
     #[inline]
     pub fn get_mut(&mut self) -> Option<&mut T> {
-        match self.once.is_completed_mut() {
-            // SAFETY: completed.
-            true => Some(unsafe { self.value.get_mut().assume_init_mut() }),
-            false => None,
-        }
+        self.value.get_mut().as_mut()
     }
 
     /// # Safety
@@ -82,7 +74,7 @@ impl<T> OnceLock<T> {
     #[inline]
     unsafe fn value(&self) -> &T {
         // SAFETY: by contract it is there, and nobody writes to it any more.
-        unsafe { (*self.value.get()).assume_init_ref() }
+        unsafe { (*self.value.get()).as_ref().unwrap_unchecked() }
     }
 
     /// Waits until another has set the value.
@@ -169,38 +161,22 @@ impl<T> OnceLock<T> {
         let names = (call, "await `OnceLock::wait_async`");
         self.once.call(names, true, |state| match f() {
             // SAFETY: nobody else is here, and nobody reads before this is completed.
-            Some(value) => unsafe {
-                (*self.value.get()).write(value);
-            },
+            Some(value) => unsafe { *self.value.get() = Some(value) },
             None => state.fail(),
         });
     }
 
     /// The value, if there is one.
     #[inline]
-    pub fn into_inner(mut self) -> Option<T> {
-        self.take()
+    pub fn into_inner(self) -> Option<T> {
+        self.value.into_inner()
     }
 
     /// Takes the value out, if there is one. The cell is as new.
     #[inline]
     pub fn take(&mut self) -> Option<T> {
-        if !self.once.is_completed_mut() {
-            return None;
-        }
         self.once = Once::new();
-        // SAFETY: it was completed, and is not any more.
-        Some(unsafe { self.value.get_mut().assume_init_read() })
-    }
-}
-
-impl<T> Drop for OnceLock<T> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.once.is_completed_mut() {
-            // SAFETY: completed, and not used again.
-            unsafe { self.value.get_mut().assume_init_drop() }
-        }
+        self.value.get_mut().take()
     }
 }
 

@@ -34,15 +34,21 @@ impl Poison {
     /// After locking. The fiber's own state, not its thread's: others of its worker may be in mid-unwind (S9).
     #[inline]
     pub(super) fn enter(&self) -> Entered {
-        let unwinding = panicking();
+        let unwinding = unwinding();
         Entered { unwinding }
     }
 
     /// Before unlocking.
     #[inline]
     pub(super) fn leave(&self, entered: Entered) {
-        if !entered.unwinding && panicking() {
+        if !entered.unwinding && unwinding() {
             self.0.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// `fiber::panicking`, whose usual answer is one load.
+#[inline]
+fn unwinding() -> bool {
+    std::thread::panicking() && panicking()
 }

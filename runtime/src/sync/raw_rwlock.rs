@@ -73,9 +73,9 @@ impl RawRwLock {
     #[inline]
     fn add(&self, wants: Wants, may: impl Fn(usize) -> bool) -> bool {
         let added = |state| wants.added(state).filter(|_| may(state));
-        let order = (Ordering::Acquire, Ordering::Relaxed);
         // Acquire pairs with the Releases of `unlock` and `downgrade`: what the last owners did comes before.
-        match self.state.fetch_update(order.0, order.1, added) {
+        let (yes, no) = (Ordering::Acquire, Ordering::Relaxed);
+        match self.state.fetch_update(yes, no, added) {
             Ok(before) => {
                 if before > MOST {
                     too_many();
@@ -91,13 +91,13 @@ impl RawRwLock {
     #[inline]
     pub(super) unsafe fn unlock(&self, wants: Wants) {
         // Release pairs with the Acquire of `add`.
-        let order = Ordering::Release;
+        let release = Ordering::Release;
         let (before, last) = match wants {
             Wants::Read => {
-                let before = self.state.fetch_sub(READER, order);
+                let before = self.state.fetch_sub(READER, release);
                 (before, before & !WAITED_FOR == READER)
             }
-            Wants::Write => (self.state.fetch_and(!WRITER, order), true),
+            Wants::Write => (self.state.fetch_and(!WRITER, release), true),
         };
         if last && before & WAITED_FOR != 0 {
             self.hand_over();
@@ -109,7 +109,7 @@ impl RawRwLock {
     /// # Safety
     /// The caller owns the lock as a writer, and then as a reader.
     pub(super) unsafe fn downgrade(&self) {
-        // One step, so that no writer comes between. Release as above.
+        // One step, so that no writer comes between. Release pairs with the Acquire of `add`.
         let before = self.state.fetch_add(READER - WRITER, Ordering::Release);
         if before & WAITED_FOR != 0 {
             self.hand_over();
