@@ -8,7 +8,7 @@ use super::source::{Source, has_word};
 /// then what a fiber is; the scheduler beside that. An edge that nothing uses fails too.
 pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("block_on", &["current", "fiber", "park", "shim", "time"]),
-    ("cancel", &["current"]),
+    ("cancel", &["current", "fiber"]),
     (
         "builder",
         &[
