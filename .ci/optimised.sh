@@ -8,6 +8,6 @@ cd "$(dirname "$0")/.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 programs=(backtraces cancel cancel_moved catch_loops left_waits moved_coroutine overflow overflow_kill scope_cancel shield spans stall
-    timeout unwind_waits)
+    sync_poison timeout unwind_waits)
 cargo test --release -p sisal --lib "${programs[@]/#/--test=}" 2>&1 | tee "$log" | grep -vE '^test .* \.\.\. ok$|^ +(Compiling|Downloaded|Downloading) '
 count_tests "$log" "$FLOOR_OPTIMISED" "optimised"

@@ -192,8 +192,8 @@ macro_rules! over {
                 deaf.wait().unwrap();
                 // (Another test's child may have the other end until it runs its program.)
                 let error = loop {
-                    match stdin.write(b"x") {
-                        Ok(_) => std::thread::yield_now(),
+                    match stdin.write_all(b"x") {
+                        Ok(()) => std::thread::yield_now(),
                         Err(error) => break error,
                     }
                 };
@@ -232,8 +232,8 @@ macro_rules! over {
                 let (reader, mut writer) = io::pipe().unwrap();
                 drop(reader);
                 let error = loop {
-                    match writer.write(b"x") {
-                        Ok(_) => std::thread::yield_now(),
+                    match writer.write_all(b"x") {
+                        Ok(()) => std::thread::yield_now(),
                         Err(error) => break error,
                     }
                 };

@@ -303,8 +303,7 @@ fn a_busy_receiver_lets_others_run() {
     });
 }
 
-/// Sends and receives of a bounded channel allocate nothing; checked by the room not growing: the capacity
-/// is what was asked for, also beyond what is allocated at once.
+/// The room is what was asked for, also beyond what is allocated at once.
 #[test]
 fn large_rooms_are_as_large_as_asked() {
     in_both(|| {

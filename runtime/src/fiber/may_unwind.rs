@@ -40,6 +40,9 @@ struct Walk {
     target: usize,
     /// Where the frame before began.
     below: usize,
+    /// What is to be asked of the frame before, unless it is the target: [`lets_out`]. An unwind ends below the target,
+    /// in what that one calls to catch it.
+    ask: Option<(*const u8, usize, usize)>,
     verdict: Option<bool>,
 }
 
@@ -51,6 +54,7 @@ pub(super) fn may_unwind_to(target: usize) -> bool {
     let mut walk = Walk {
         target,
         below: usize::MAX,
+        ask: None,
         verdict: None,
     };
     // SAFETY: `each` gets what it expects, and does not unwind.
@@ -78,8 +82,11 @@ extern "C" fn each(context: *mut Context, walk: *mut c_void) -> i32 {
         return STOP;
     }
     walk.below = begins;
-    // SAFETY: the table of the function that the frame is of, from the unwinder.
-    if !lsda.is_null() && !unsafe { lets_out(lsda, function, ip) } {
+    let next = (!lsda.is_null()).then_some((lsda, function, ip));
+    if let Some((lsda, function, ip)) = std::mem::replace(&mut walk.ask, next)
+        // SAFETY: the table of the function that the frame before is of, from the unwinder.
+        && !unsafe { lets_out(lsda, function, ip) }
+    {
         walk.verdict = Some(false);
         return STOP;
     }

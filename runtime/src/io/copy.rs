@@ -6,6 +6,7 @@ use std::panic::resume_unwind;
 
 use crate::fiber::{ScopedJoinHandle, scope};
 use crate::net::TcpStream;
+use crate::os::unix::net::UnixStream;
 use crate::park::waiter::{self, Waiter};
 use crate::shim::Mutex;
 
@@ -21,6 +22,12 @@ pub trait ShutdownWrite {
 }
 
 impl ShutdownWrite for TcpStream {
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl ShutdownWrite for UnixStream {
     fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }

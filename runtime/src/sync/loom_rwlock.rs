@@ -57,6 +57,16 @@ impl Guarded {
         self.use_and_unlock(Wants::Read);
     }
 
+    /// Looks without being called, so that nothing but the grant itself brings what it is to see.
+    fn write_uncalled(&self) {
+        let mut locking = pin!(self.lock.acquire(Wants::Write));
+        let mut cx = Context::from_waker(Waker::noop());
+        while locking.as_mut().poll(&mut cx).is_pending() {
+            thread::yield_now();
+        }
+        self.use_and_unlock(Wants::Write);
+    }
+
     /// Looks once to write, and gives up.
     fn give_up(&self) {
         let mut locking = pin!(self.lock.acquire(Wants::Write));
@@ -97,6 +107,11 @@ fn loom_rwlock_writers_and_reader() {
 #[test]
 fn loom_rwlock_readers_and_writer() {
     against(100, &[Guarded::read, Guarded::read], Guarded::write);
+}
+
+#[test]
+fn loom_rwlock_granted_uncalled() {
+    against(10, &[Guarded::write_uncalled], Guarded::write);
 }
 
 /// A writer that gives up lets the reader behind it go, who may be the only one who reads.

@@ -21,6 +21,8 @@ mod raw_mutex;
 mod raw_rwlock;
 mod rwlock;
 mod semaphore;
+#[cfg(not(sisal_loom))]
+mod short_lock;
 mod wait;
 mod wait_list;
 mod wakers;

@@ -23,7 +23,7 @@
 use std::fmt;
 use std::future::Future;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -161,10 +161,10 @@ impl<T> Receiver<T> {
     /// A suspension point if it has to wait. The message of a receiver that is cancelled is dropped with it.
     #[track_caller]
     pub fn recv(self) -> Result<T, RecvError> {
-        enter(CALL, INSTEAD);
+        let fiber = enter(CALL, INSTEAD);
         match self.take() {
             Some(received) => received,
-            None => wait::wait(CALL, INSTEAD, self),
+            None => wait::wait_in(fiber, pin!(self)),
         }
     }
 

@@ -436,13 +436,13 @@ impl Semaphore {
 
     #[track_caller]
     fn wait(&self, permits: usize) -> Result<(), AcquireError> {
-        enter(CALL, INSTEAD);
+        let fiber = enter(CALL, INSTEAD);
         let taken = self.state.with(|state| state.take(permits));
         match taken {
             Ok(()) => Ok(()),
             Err(TryAcquireError::Closed) => Err(AcquireError::new()),
             Err(TryAcquireError::NoPermits) => {
-                wait::wait(CALL, INSTEAD, AcquireFuture::new(self, permits))
+                wait::wait_in(fiber, pin!(AcquireFuture::new(self, permits)))
             }
         }
     }

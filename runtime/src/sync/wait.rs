@@ -9,21 +9,34 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::block_on::block_on_until;
+use crate::block_on::{block_on, block_on_until};
 use crate::current::{self, ThreadState};
 use crate::fiber::Running;
 use crate::park::waker;
 use crate::time::{Elapsed, timer};
 
 /// Before each operation that could wait: refuses a worker's own stack (S10), and lets the others of the worker run
-/// now and then, beside a fiber that never has to wait.
+/// now and then, beside a fiber that never has to wait. Gives the fiber, for [`wait_in`].
 #[inline]
 #[track_caller]
-pub(super) fn enter(call: &str, instead: &str) {
+pub(super) fn enter(call: &str, instead: &str) -> Option<Running> {
     match current::state() {
-        ThreadState::Fiber(running) => running.pace(),
+        ThreadState::Fiber(running) => {
+            running.pace();
+            Some(running)
+        }
         ThreadState::Worker => current::refuse_worker(call, instead),
-        ThreadState::Plain => {}
+        ThreadState::Plain => None,
+    }
+}
+
+/// [`wait`] for whoever has called [`enter`] in the same frame, and nobody's code since. The future is pinned where it is
+/// made: a copy of what was just written waits for the stores.
+#[inline]
+pub(super) fn wait_in<F: Future>(fiber: Option<Running>, future: Pin<&mut F>) -> F::Output {
+    match fiber {
+        Some(running) => drive(running, future),
+        None => block_on(future),
     }
 }
 

@@ -21,26 +21,40 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::Waker;
 
+#[cfg(not(sisal_loom))]
+use super::short_lock::ShortLock;
 use super::wakers::Wakers;
 use crate::keep::keep;
-use crate::shim::{AtomicBool, Mutex, Ordering, const_fn};
+#[cfg(sisal_loom)]
+use crate::shim::Mutex;
+use crate::shim::{AtomicBool, Ordering, const_fn};
 
 #[cfg(test)]
 #[path = "loom_wait_list.rs"]
 mod loom_wait_list;
 
 /// What a primitive keeps under a lock of its own: for a few steps that wait for nothing and call nobody's code.
-pub(crate) struct Locked<T>(Mutex<T>);
+pub(crate) struct Locked<T>(
+    #[cfg(not(sisal_loom))] ShortLock<T>,
+    #[cfg(sisal_loom)] Mutex<T>,
+);
 
 impl<T> Locked<T> {
     const_fn! {
         pub(crate) const fn new(value: T) -> Locked<T> {
-            Locked(Mutex::new(value))
+            #[cfg(not(sisal_loom))]
+            let lock = ShortLock::new(value);
+            #[cfg(sisal_loom)]
+            let lock = Mutex::new(value);
+            Locked(lock)
         }
     }
 
     /// Calls `f` under the lock. A fiber that overflows its stack in there is not left behind with it.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        #[cfg(not(sisal_loom))]
+        return keep(|| self.0.with(f));
+        #[cfg(sisal_loom)]
         keep(|| f(&mut self.0.lock()))
     }
 }

@@ -29,10 +29,10 @@ impl<T> Rx<T> {
     #[inline]
     #[track_caller]
     pub(in crate::sync) fn recv(&self) -> Result<T, RecvError> {
-        enter(CALL, INSTEAD);
+        let fiber = enter(CALL, INSTEAD);
         match self.at_once() {
             Some(received) => received,
-            None => wait::wait(CALL, INSTEAD, self.wait()),
+            None => wait::wait_in(fiber, pin!(self.wait())),
         }
     }
 
@@ -69,6 +69,7 @@ impl<T> Rx<T> {
     }
 
     /// The wait, for async code too.
+    #[inline]
     pub(in crate::sync) fn wait(&self) -> RecvFuture<'_, T> {
         RecvFuture {
             channel: &self.0,

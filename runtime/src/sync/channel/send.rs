@@ -31,14 +31,18 @@ impl<T> Tx<T> {
     #[track_caller]
     pub(in crate::sync) fn send(&self, message: T) -> Result<(), SendError<T>> {
         // Without a bound there is no wait: it works everywhere, and is no suspension point.
-        if self.0.capacity().is_some() {
-            enter(CALL, INSTEAD);
+        if self.0.capacity().is_none() {
+            return self.try_send(message).map_err(|error| match error {
+                TrySendError::Full(message) | TrySendError::Disconnected(message) => {
+                    SendError(message)
+                }
+            });
         }
-        let message = match self.at_once(message) {
-            Ok(sent) => return sent,
-            Err(message) => message,
-        };
-        wait::wait(CALL, INSTEAD, self.wait(message))
+        let fiber = enter(CALL, INSTEAD);
+        match self.at_once(message) {
+            Ok(sent) => sent,
+            Err(message) => wait::wait_in(fiber, pin!(self.wait(message))),
+        }
     }
 
     /// As `try_send`, with a wait before it gives up.
