@@ -55,7 +55,9 @@ fn calls_that_block_the_thread_hold_the_worker() {
     assert!(!others_run_during(|| {
         let barrier = Arc::new(Barrier::new(2));
         let theirs = Arc::clone(&barrier);
-        let thread = after_a_moment(move || drop(theirs.wait()));
+        let thread = after_a_moment(move || {
+            theirs.wait();
+        });
         barrier.wait();
         thread.join().unwrap();
     }));

@@ -34,7 +34,8 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "io",
         &[
-            "block_on", "current", "fiber", "handle", "keep", "net", "os", "park", "shim", "unblock",
+            "block_on", "current", "fiber", "handle", "keep", "net", "os", "park", "shim",
+            "unblock",
         ],
     ),
     ("join", &["block_on", "current", "error", "fiber", "park"]),
