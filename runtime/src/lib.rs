@@ -60,6 +60,7 @@ mod shim;
 mod spawn;
 mod stack_pool;
 mod stall;
+pub mod sync;
 pub mod time;
 mod unblock;
 mod unfinished;

@@ -16,7 +16,7 @@ pub(crate) use on_threads::{cell, sync, thread};
 
 use std::panic::Location;
 use std::sync::Arc;
-use std::task::Wake;
+use std::task::{Context, Poll, Wake, Waker};
 
 use crate::driver::BlockingPool;
 use crate::fiber::{FiberId, FiberPtr, FiberRef, Lent, Schedule, Seed};
@@ -96,6 +96,19 @@ impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         *self.rung.lock().unwrap() = true;
         self.ring.notify_one();
+    }
+}
+
+/// Polls `future` to its end, asleep in between.
+pub(crate) fn wait_for<F: Future>(future: F) -> F::Output {
+    let bell = Bell::new();
+    let waker = Waker::from(bell.clone());
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        bell.wait();
     }
 }
 

@@ -32,3 +32,16 @@ mod atomic;
 #[cfg(sisal_loom)]
 #[path = "loom_deque.rs"]
 pub(crate) mod deque;
+
+/// A `const fn`; in a model a plain one, because loom's types are not made at compile time.
+macro_rules! const_fn {
+    ($(#[$about:meta])* $seen:vis const fn $($rest:tt)*) => {
+        #[cfg(not(sisal_loom))]
+        $(#[$about])*
+        $seen const fn $($rest)*
+        #[cfg(sisal_loom)]
+        $(#[$about])*
+        $seen fn $($rest)*
+    };
+}
+pub(crate) use const_fn;

@@ -86,6 +86,12 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ),
     ("stack_pool", &["metrics", "shim"]),
     ("stall", &["current", "fiber", "shim", "walk"]),
+    (
+        "sync",
+        &[
+            "block_on", "current", "fiber", "keep", "park", "shim", "time",
+        ],
+    ),
     ("time", &["block_on", "current", "fiber", "keep", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
     ("unfinished", &["fiber"]),
@@ -112,6 +118,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("current", &["sched", "runtime", "handle"]),
     ("net", &["sched", "driver"]),
     ("time", &["sched", "driver"]),
+    ("sync", &["sched", "driver", "net"]),
 ];
 
 /// A crate, and the files or folders that may name it, each with its reason where it is not the plain one.

@@ -1,0 +1,82 @@
+//! Driving a wait of ours: a fiber parks, a thread blocks.
+//!
+//! The futures of `sync` keep their own condition and look at it whenever they are polled, so a fiber drives them by
+//! a waker that does no more than make it look: nothing is allocated, nested waits included, and a wake meant for
+//! another wait of the same fiber is neither eaten nor mistaken.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::block_on::block_on_until;
+use crate::current::{self, ThreadState};
+use crate::fiber::Running;
+use crate::park::waker;
+use crate::time::{Elapsed, timer};
+
+/// Waits for `future`, one of `sync`'s own. `call` and `instead` are for the panic on a worker's own stack (S10).
+#[track_caller]
+pub(super) fn wait<F: Future>(call: &str, instead: &str, future: F) -> F::Output {
+    match wait_until(call, instead, future, None) {
+        Ok(output) => output,
+        Err(Elapsed { .. }) => unreachable!("no deadline was set"),
+    }
+}
+
+/// The same with an end: `Elapsed` if the future is pending at `deadline`.
+#[track_caller]
+pub(super) fn wait_until<F: Future>(
+    call: &str,
+    instead: &str,
+    future: F,
+    deadline: Option<Instant>,
+) -> Result<F::Output, Elapsed> {
+    match current::state() {
+        ThreadState::Fiber(running) => {
+            let future = pin!(future);
+            match deadline {
+                None => Ok(drive(running, future)),
+                Some(deadline) => drive_until(running, future, deadline),
+            }
+        }
+        ThreadState::Worker => current::refuse_worker(call, instead),
+        ThreadState::Plain => block_on_until(future, deadline),
+    }
+}
+
+#[inline]
+fn drive<F: Future>(running: Running, mut future: Pin<&mut F>) -> F::Output {
+    // SAFETY: the waker is used in this frame only, and clones count.
+    let waker = unsafe { waker::borrowed_plain(running) };
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        // The poll may have called a waker of anybody's.
+        running.still().park();
+    }
+}
+
+fn drive_until<F: Future>(
+    running: Running,
+    mut future: Pin<&mut F>,
+    deadline: Instant,
+) -> Result<F::Output, Elapsed> {
+    // The timer is made only when the future does have to wait.
+    let mut sleep = pin!(None);
+    let either = std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        if sleep.is_none() {
+            sleep.set(Some(timer::sleep_until(deadline)));
+        }
+        match sleep.as_mut().as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).map(|()| Err(Elapsed::new())),
+            None => Poll::Pending,
+        }
+    });
+    drive(running, pin!(either))
+}
