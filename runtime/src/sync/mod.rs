@@ -7,15 +7,20 @@
 //! its twin.
 
 mod barrier;
+mod channel;
 mod condvar;
 mod lazy_lock;
+pub mod mpmc;
+pub mod mpsc;
 mod mutex;
 mod once;
 mod once_lock;
+pub mod oneshot;
 mod poison;
 mod raw_mutex;
 mod raw_rwlock;
 mod rwlock;
+mod semaphore;
 mod wait;
 mod wait_list;
 mod wakers;
@@ -27,6 +32,9 @@ pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceState};
 pub use once_lock::OnceLock;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{
+    AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError,
+};
 
 // What needs no waiting is std's own, so that an import is changed in one place.
 pub use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult, Weak, atomic};

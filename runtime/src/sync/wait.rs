@@ -15,6 +15,18 @@ use crate::fiber::Running;
 use crate::park::waker;
 use crate::time::{Elapsed, timer};
 
+/// Before each operation that could wait: refuses a worker's own stack (S10), and lets the others of the worker run
+/// now and then, beside a fiber that never has to wait.
+#[inline]
+#[track_caller]
+pub(super) fn enter(call: &str, instead: &str) {
+    match current::state() {
+        ThreadState::Fiber(running) => running.pace(),
+        ThreadState::Worker => current::refuse_worker(call, instead),
+        ThreadState::Plain => {}
+    }
+}
+
 /// Waits for `future`, one of `sync`'s own. `call` and `instead` are for the panic on a worker's own stack (S10).
 #[track_caller]
 pub(super) fn wait<F: Future>(call: &str, instead: &str, future: F) -> F::Output {

@@ -90,6 +90,15 @@ impl<D> Place<D> {
         }
     }
 
+    /// The owner: what it wants, or was given.
+    ///
+    /// # Safety
+    /// The place is in no list: it never was, it was removed, or it [is granted](Self::is_granted).
+    pub(crate) unsafe fn wants(self: Pin<&mut Self>) -> &mut D {
+        // SAFETY: nothing is moved; in no list, so the links are the owner's.
+        &mut unsafe { self.get_unchecked_mut() }.links.get_mut().wants
+    }
+
     /// The owner: whether it got what it waits for.
     pub(crate) fn is_granted(&self) -> bool {
         // Acquire pairs with the Release in `grant_first`: what the granter did comes before.
@@ -140,6 +149,11 @@ impl<D> WaitList<D> {
             }
         }
         old
+    }
+
+    /// Whether the place is the first.
+    pub(crate) fn is_first(&self, place: Pin<&Place<D>>) -> bool {
+        self.first == Some(NonNull::from(place.get_ref()))
     }
 
     /// What the first waiter wants.

@@ -1,0 +1,277 @@
+//! The queue under `mpsc` and `mpmc`: messages, who waits for one, who waits for room.
+//!
+//! All of it lies under one lock, which is held for a push or a pop and nothing else: wakers, and destructors of
+//! messages, run after it is released.
+//!
+//! Messages are handed over: who sends while a receiver waits puts the message into the receiver's
+//! [`Place`](super::wait_list::Place), and who receives takes what the first waiting sender has in its place. So waiters are served in
+//! the order of their arrival, nobody takes what a waiter was woken for, and a waiter that was served needs
+//! the lock no more. What a place holds when it is granted says how the wait ended:
+//!
+//! | | a message | nothing |
+//! |---|---|---|
+//! | receiver | received | no sender is left |
+//! | sender | no receiver is left: it is given back | sent |
+//!
+//! Two invariants: if a receiver waits there is no message and no sender waits; if a sender waits there is
+//! no room. A receiver that gives up after it was served puts its message back, to the front: for that one message
+//! the capacity does not count.
+//!
+//! Models: `loom_channel.rs`.
+
+mod iter;
+mod recv;
+mod send;
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{TryRecvError, TrySendError};
+use std::task::{Context, Poll, Waker};
+
+use super::wait_list::{Locked, WaitList};
+use super::wakers::wake_all;
+use crate::shim::{AtomicUsize, Ordering};
+
+pub(super) use iter::iterators;
+pub(super) use recv::Rx;
+pub(super) use send::Tx;
+
+#[cfg(test)]
+#[path = "loom_channel.rs"]
+mod loom_channel;
+
+/// So much memory a bounded channel takes at once; a larger one grows into its capacity.
+const AT_ONCE: usize = 64 * 1024;
+
+/// An unbounded queue that was longer than this gives its memory back when it is empty.
+const KEPT: usize = 1024;
+
+pub(super) struct Channel<T> {
+    /// `usize::MAX`: unbounded.
+    capacity: usize,
+    /// The length of the queue when the lock was last released. A hint, for whoever may have to wait: nothing
+    /// depends on it but what is done first.
+    len: AtomicUsize,
+    state: Locked<State<T>>,
+}
+
+struct State<T> {
+    queue: VecDeque<T>,
+    senders: usize,
+    receivers: usize,
+    receiving: WaitList<Option<T>>,
+    sending: WaitList<Option<T>>,
+    /// Of `mpsc`'s receiver as a `Stream` that found nothing: it has no place, for it may be moved.
+    polled: Option<Waker>,
+}
+
+/// A channel with one sender and one receiver.
+pub(super) fn channel<T>(capacity: Option<usize>) -> (Tx<T>, Rx<T>) {
+    let at_once = match capacity {
+        Some(capacity) => capacity.min(AT_ONCE / size_of::<T>().max(1)),
+        None => 0,
+    };
+    let channel = std::sync::Arc::new(Channel {
+        capacity: capacity.unwrap_or(usize::MAX),
+        len: AtomicUsize::new(0),
+        state: Locked::new(State {
+            queue: VecDeque::with_capacity(at_once),
+            senders: 1,
+            receivers: 1,
+            receiving: WaitList::new(),
+            sending: WaitList::new(),
+            polled: None,
+        }),
+    });
+    (Tx::new(channel.clone()), Rx::new(channel))
+}
+
+impl<T> State<T> {
+    /// Hands a message over, or queues it. The waker is to be called after the lock is released.
+    #[inline]
+    fn push(&mut self, capacity: usize, message: T) -> Result<Option<Waker>, TrySendError<T>> {
+        if self.receivers == 0 {
+            return Err(TrySendError::Disconnected(message));
+        }
+        if let Some(place) = self.receiving.first() {
+            *place = Some(message);
+            return Ok(self.receiving.grant_first());
+        }
+        // A stream that waits has room for one, as any receiver that waits.
+        if self.queue.len() < capacity || self.polled.is_some() {
+            self.queue.push_back(message);
+            return Ok(self.polled.take());
+        }
+        Err(TrySendError::Full(message))
+    }
+
+    /// Takes the first message, and lets a waiting sender's in.
+    #[inline]
+    fn pop(&mut self, capacity: usize) -> Result<(T, Option<Waker>), TryRecvError> {
+        let Some(message) = self.queue.pop_front() else {
+            return match self.sending.first() {
+                Some(place) => {
+                    let message = place.take().expect("a waiting sender has its message");
+                    Ok((message, self.sending.grant_first()))
+                }
+                None if self.senders == 0 => Err(TryRecvError::Disconnected),
+                None => Err(TryRecvError::Empty),
+            };
+        };
+        if self.queue.len() < capacity
+            && let Some(place) = self.sending.first()
+        {
+            let next = place.take().expect("a waiting sender has its message");
+            self.queue.push_back(next);
+            return Ok((message, self.sending.grant_first()));
+        }
+        if capacity == usize::MAX && self.queue.is_empty() && self.queue.capacity() > KEPT {
+            self.queue = VecDeque::new();
+        }
+        Ok((message, None))
+    }
+
+    /// A receiver was served and does not want it: it is the first message again.
+    fn put_back(&mut self, message: T) -> Option<Waker> {
+        if let Some(place) = self.receiving.first() {
+            *place = Some(message);
+            return self.receiving.grant_first();
+        }
+        self.queue.push_front(message);
+        self.polled.take()
+    }
+}
+
+impl<T> Channel<T> {
+    /// Calls `f` under the lock.
+    #[inline]
+    fn locked<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
+        self.state.with(|state| {
+            let result = f(state);
+            self.len.store(state.queue.len(), Ordering::Relaxed);
+            result
+        })
+    }
+
+    /// Whether a receiver will have to wait, most likely.
+    #[inline]
+    fn looks_empty(&self) -> bool {
+        self.len.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether a sender will have to wait, most likely.
+    #[inline]
+    fn looks_full(&self) -> bool {
+        self.len.load(Ordering::Relaxed) >= self.capacity
+    }
+
+    #[inline]
+    fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        let woken = self.locked(|state| state.push(self.capacity, message))?;
+        wake(woken);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_recv(&self) -> Result<T, TryRecvError> {
+        let (message, woken) = self.locked(|state| state.pop(self.capacity))?;
+        wake(woken);
+        Ok(message)
+    }
+
+    /// Of `mpsc`'s receiver, which is alone.
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        if !self.looks_empty()
+            && let Ok(message) = self.try_recv()
+        {
+            return Poll::Ready(Some(message));
+        }
+        let mut waker = Some(cx.waker().clone());
+        let popped = self.locked(|state| {
+            let popped = state.pop(self.capacity);
+            if let Err(TryRecvError::Empty) = popped {
+                // What it gives back is dropped after the lock is released.
+                std::mem::swap(&mut state.polled, &mut waker);
+            }
+            popped
+        });
+        drop(waker);
+        match popped {
+            Ok((message, woken)) => {
+                wake(woken);
+                Poll::Ready(Some(message))
+            }
+            Err(TryRecvError::Disconnected) => Poll::Ready(None),
+            Err(TryRecvError::Empty) => Poll::Pending,
+        }
+    }
+
+    fn put_back(&self, message: T) {
+        wake(self.locked(|state| state.put_back(message)));
+    }
+
+    fn add_sender(&self) {
+        self.locked(|state| state.senders += 1);
+    }
+
+    fn add_receiver(&self) {
+        self.locked(|state| state.receivers += 1);
+    }
+
+    /// The last one tells all receivers that wait.
+    fn drop_sender(&self) {
+        let last = self.locked(|state| {
+            state.senders -= 1;
+            state.senders == 0
+        });
+        if last {
+            wake_all(|wakers| {
+                self.locked(|state| {
+                    wakers.push(state.polled.take());
+                    state.receiving.grant_while(wakers, |_| true)
+                })
+            });
+        }
+    }
+
+    /// The last one gives all senders that wait their messages back, and drops those in the queue.
+    fn drop_receiver(&self) {
+        let left = self.locked(|state| {
+            state.receivers -= 1;
+            match state.receivers {
+                0 => Some((std::mem::take(&mut state.queue), state.polled.take())),
+                _ => None,
+            }
+        });
+        if let Some(left) = left {
+            wake_all(|wakers| self.locked(|state| state.sending.grant_while(wakers, |_| true)));
+            drop(left);
+        }
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        (self.capacity != usize::MAX).then_some(self.capacity)
+    }
+
+    fn len(&self) -> usize {
+        self.locked(|state| state.queue.len())
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= self.capacity
+    }
+
+    fn has_senders(&self) -> bool {
+        self.locked(|state| state.senders > 0)
+    }
+
+    fn has_receivers(&self) -> bool {
+        self.locked(|state| state.receivers > 0)
+    }
+}
+
+#[inline]
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

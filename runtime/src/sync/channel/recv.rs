@@ -1,0 +1,252 @@
+//! Receiving: the receivers' side of a channel, and its wait.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvError, RecvTimeoutError, TryRecvError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::{Channel, wake};
+use crate::sync::wait::{self, enter};
+use crate::sync::wait_list::Place;
+
+const CALL: &str = "Receiver::recv";
+const INSTEAD: &str = "await `recv_async` instead";
+
+/// One of a channel's receivers.
+pub(in crate::sync) struct Rx<T>(Arc<Channel<T>>);
+
+impl<T> Rx<T> {
+    pub(super) fn new(channel: Arc<Channel<T>>) -> Rx<T> {
+        Rx(channel)
+    }
+
+    pub(in crate::sync) fn try_recv(&self) -> Result<T, TryRecvError> {
+        self.0.try_recv()
+    }
+
+    #[inline]
+    #[track_caller]
+    pub(in crate::sync) fn recv(&self) -> Result<T, RecvError> {
+        enter(CALL, INSTEAD);
+        match self.at_once() {
+            Some(received) => received,
+            None => wait::wait(CALL, INSTEAD, self.wait()),
+        }
+    }
+
+    #[track_caller]
+    pub(in crate::sync) fn recv_until(
+        &self,
+        deadline: impl FnOnce() -> Instant,
+    ) -> Result<T, RecvTimeoutError> {
+        enter(CALL, INSTEAD);
+        match self.try_recv() {
+            Ok(message) => return Ok(message),
+            Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) => {}
+        }
+        let deadline = deadline();
+        // A timer takes a millisecond or two, however short.
+        if deadline <= Instant::now() {
+            return Err(RecvTimeoutError::Timeout);
+        }
+        let mut recv = pin!(self.wait());
+        let received = match wait::wait_until(CALL, INSTEAD, recv.as_mut(), Some(deadline)) {
+            Ok(received) => Some(received),
+            // It may have been served since it last looked.
+            Err(_) => recv.give_up(),
+        };
+        match received {
+            Some(received) => received.map_err(|RecvError| RecvTimeoutError::Disconnected),
+            None => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// The wait, for async code too.
+    pub(in crate::sync) fn wait(&self) -> RecvFuture<'_, T> {
+        RecvFuture {
+            channel: &self.0,
+            place: Place::new(None),
+            waiting: false,
+        }
+    }
+
+    pub(in crate::sync) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.poll_next(cx)
+    }
+
+    #[inline]
+    fn at_once(&self) -> Option<Result<T, RecvError>> {
+        at_once(&self.0)
+    }
+
+    /// To ask about the channel.
+    pub(in crate::sync) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(in crate::sync) fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    pub(in crate::sync) fn capacity(&self) -> Option<usize> {
+        self.0.capacity()
+    }
+
+    pub(in crate::sync) fn is_disconnected(&self) -> bool {
+        !self.0.has_senders()
+    }
+
+    pub(in crate::sync) fn same_channel(&self, other: &Rx<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Clone for Rx<T> {
+    fn clone(&self) -> Rx<T> {
+        self.0.add_receiver();
+        Rx(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Rx<T> {
+    fn drop(&mut self) {
+        self.0.drop_receiver();
+    }
+}
+
+/// What is there to be had without a wait.
+#[inline]
+fn at_once<T>(channel: &Channel<T>) -> Option<Result<T, RecvError>> {
+    if channel.looks_empty() {
+        return None;
+    }
+    match channel.try_recv() {
+        Ok(message) => Some(Ok(message)),
+        Err(TryRecvError::Disconnected) => Some(Err(RecvError)),
+        Err(TryRecvError::Empty) => None,
+    }
+}
+
+/// Ready when there is a message, or can be none.
+pub(in crate::sync) struct RecvFuture<'a, T> {
+    channel: &'a Channel<T>,
+    place: Place<Option<T>>,
+    /// In the list, or granted and not taken up.
+    waiting: bool,
+}
+
+impl<T> RecvFuture<'_, T> {
+    /// What was received, once the place is granted.
+    ///
+    /// # Safety
+    /// It is granted.
+    unsafe fn take_up(self: Pin<&mut Self>) -> Result<T, RecvError> {
+        // SAFETY: nothing is moved out of its pinned part.
+        let this = unsafe { self.get_unchecked_mut() };
+        this.waiting = false;
+        // SAFETY: pinned as part of a pinned future; granted, so it is in no list.
+        let place = unsafe { Pin::new_unchecked(&mut this.place).wants() };
+        place.take().ok_or(RecvError)
+    }
+
+    /// Ends the wait. What it was served meanwhile, if it was.
+    fn give_up(mut self: Pin<&mut Self>) -> Option<Result<T, RecvError>> {
+        if !self.waiting {
+            return None;
+        }
+        if !self.place.is_granted() {
+            // SAFETY: pinned as part of a pinned future.
+            let place = unsafe { self.as_ref().map_unchecked(|recv| &recv.place) };
+            // SAFETY: used with this list only.
+            let own = self
+                .channel
+                .locked(|state| unsafe { state.receiving.remove(place) });
+            drop(own);
+        }
+        // Nobody grants it from here on.
+        if self.place.is_granted() {
+            // SAFETY: it is.
+            return Some(unsafe { self.take_up() });
+        }
+        // SAFETY: nothing is moved.
+        unsafe { self.as_mut().get_unchecked_mut() }.waiting = false;
+        None
+    }
+}
+
+impl<T> Future for RecvFuture<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let channel = self.channel;
+        if self.waiting {
+            if self.place.is_granted() {
+                // SAFETY: it is.
+                return Poll::Ready(unsafe { self.take_up() });
+            }
+        } else if let Some(received) = at_once(channel) {
+            return Poll::Ready(received);
+        }
+        let mut waker = Some(cx.waker().clone());
+        // SAFETY: nothing is moved.
+        let this = unsafe { self.as_mut().get_unchecked_mut() };
+        let looked = channel.locked(|state| {
+            if this.waiting {
+                if this.place.is_granted() {
+                    return Looked::Served;
+                }
+            } else {
+                match state.pop(channel.capacity) {
+                    Ok((message, woken)) => return Looked::Received(message, woken),
+                    Err(TryRecvError::Disconnected) => return Looked::Disconnected,
+                    Err(TryRecvError::Empty) => {}
+                }
+            }
+            this.waiting = true;
+            if let Some(new) = waker.take() {
+                // SAFETY: pinned as part of a pinned future; used with this list only, and not granted; `drop` takes it
+                // out before it is freed.
+                waker = unsafe { (state.receiving).wait(Pin::new_unchecked(&this.place), new) };
+            }
+            Looked::Waiting
+        });
+        // The one before, or this one if it is not needed.
+        drop(waker);
+        match looked {
+            Looked::Waiting => Poll::Pending,
+            Looked::Disconnected => Poll::Ready(Err(RecvError)),
+            Looked::Received(message, woken) => {
+                wake(woken);
+                Poll::Ready(Ok(message))
+            }
+            // SAFETY: it is granted.
+            Looked::Served => Poll::Ready(unsafe { self.take_up() }),
+        }
+    }
+}
+
+/// What a poll found under the lock.
+enum Looked<T> {
+    Waiting,
+    Disconnected,
+    /// With whom to wake for it.
+    Received(T, Option<Waker>),
+    /// The place is granted.
+    Served,
+}
+
+impl<T> Drop for RecvFuture<'_, T> {
+    fn drop(&mut self) {
+        if !self.waiting {
+            return;
+        }
+        // SAFETY: not moved any more.
+        let this = unsafe { Pin::new_unchecked(&mut *self) };
+        if let Some(Ok(message)) = this.give_up() {
+            self.channel.put_back(message);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Sending: the senders' side of a channel, and its wait.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::mpsc::{SendError, TrySendError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::{Channel, wake};
+use crate::sync::wait::{self, enter};
+use crate::sync::wait_list::Place;
+
+const CALL: &str = "send";
+const INSTEAD: &str = "await `send_async` instead";
+
+/// One of a channel's senders.
+pub(in crate::sync) struct Tx<T>(Arc<Channel<T>>);
+
+impl<T> Tx<T> {
+    pub(super) fn new(channel: Arc<Channel<T>>) -> Tx<T> {
+        Tx(channel)
+    }
+
+    #[inline]
+    pub(in crate::sync) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        self.0.try_send(message)
+    }
+
+    #[inline]
+    #[track_caller]
+    pub(in crate::sync) fn send(&self, message: T) -> Result<(), SendError<T>> {
+        // Without a bound there is no wait: it works everywhere, and is no suspension point.
+        if self.0.capacity().is_some() {
+            enter(CALL, INSTEAD);
+        }
+        let message = match self.at_once(message) {
+            Ok(sent) => return sent,
+            Err(message) => message,
+        };
+        wait::wait(CALL, INSTEAD, self.wait(message))
+    }
+
+    /// As `try_send`, with a wait before it gives up.
+    #[track_caller]
+    pub(in crate::sync) fn send_until(
+        &self,
+        message: T,
+        deadline: impl FnOnce() -> Instant,
+    ) -> Result<(), TrySendError<T>> {
+        if self.0.capacity().is_some() {
+            enter(CALL, INSTEAD);
+        }
+        let message = match self.try_send(message) {
+            Err(TrySendError::Full(message)) => message,
+            sent => return sent,
+        };
+        let deadline = deadline();
+        // A timer takes a millisecond or two, however short.
+        if deadline <= Instant::now() {
+            return Err(TrySendError::Full(message));
+        }
+        let mut send = pin!(self.wait(message));
+        match wait::wait_until(CALL, INSTEAD, send.as_mut(), Some(deadline)) {
+            Ok(sent) => sent.map_err(|SendError(message)| TrySendError::Disconnected(message)),
+            // It may have been served since it last looked.
+            Err(_) => send.give_up(),
+        }
+    }
+
+    /// The wait, for async code too.
+    pub(in crate::sync) fn wait(&self, message: T) -> SendFuture<'_, T> {
+        SendFuture {
+            channel: &self.0,
+            place: Place::new(Some(message)),
+            waiting: false,
+        }
+    }
+
+    #[inline]
+    fn at_once(&self, message: T) -> Result<Result<(), SendError<T>>, T> {
+        if self.0.looks_full() {
+            return Err(message);
+        }
+        match self.try_send(message) {
+            Ok(()) => Ok(Ok(())),
+            Err(TrySendError::Disconnected(message)) => Ok(Err(SendError(message))),
+            Err(TrySendError::Full(message)) => Err(message),
+        }
+    }
+
+    pub(in crate::sync) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(in crate::sync) fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    pub(in crate::sync) fn capacity(&self) -> Option<usize> {
+        self.0.capacity()
+    }
+
+    pub(in crate::sync) fn is_disconnected(&self) -> bool {
+        !self.0.has_receivers()
+    }
+
+    pub(in crate::sync) fn same_channel(&self, other: &Tx<T>) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Clone for Tx<T> {
+    fn clone(&self) -> Tx<T> {
+        self.0.add_sender();
+        Tx(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Drop for Tx<T> {
+    fn drop(&mut self) {
+        self.0.drop_sender();
+    }
+}
+
+/// Ready when the message was taken or queued, or cannot be.
+pub(in crate::sync) struct SendFuture<'a, T> {
+    channel: &'a Channel<T>,
+    /// With the message until that is sent.
+    place: Place<Option<T>>,
+    /// In the list, or granted and not taken up.
+    waiting: bool,
+}
+
+impl<T> SendFuture<'_, T> {
+    /// The message, if it was not sent.
+    ///
+    /// # Safety
+    /// The place is in no list.
+    unsafe fn message(self: Pin<&mut Self>) -> &mut Option<T> {
+        // SAFETY: pinned as part of a pinned future; the rest by contract.
+        unsafe { self.map_unchecked_mut(|send| &mut send.place).wants() }
+    }
+
+    /// How the wait ended, once the place is granted.
+    ///
+    /// # Safety
+    /// It is granted.
+    unsafe fn take_up(mut self: Pin<&mut Self>) -> Result<(), SendError<T>> {
+        // SAFETY: nothing is moved.
+        unsafe { self.as_mut().get_unchecked_mut() }.waiting = false;
+        // SAFETY: granted, so it is in no list.
+        match unsafe { self.message() }.take() {
+            None => Ok(()),
+            Some(message) => Err(SendError(message)),
+        }
+    }
+
+    /// Ends the wait. Whether the message was sent meanwhile.
+    fn give_up(mut self: Pin<&mut Self>) -> Result<(), TrySendError<T>> {
+        if !self.place.is_granted() {
+            // SAFETY: pinned as part of a pinned future.
+            let place = unsafe { self.as_ref().map_unchecked(|send| &send.place) };
+            // SAFETY: used with this list only.
+            let own = self
+                .channel
+                .locked(|state| unsafe { state.sending.remove(place) });
+            drop(own);
+        }
+        // Nobody grants it from here on.
+        if self.place.is_granted() {
+            // SAFETY: it is.
+            let sent = unsafe { self.take_up() };
+            return sent.map_err(|SendError(message)| TrySendError::Disconnected(message));
+        }
+        // SAFETY: nothing is moved.
+        unsafe { self.as_mut().get_unchecked_mut() }.waiting = false;
+        // SAFETY: it was taken out, if it was in.
+        match unsafe { self.message() }.take() {
+            None => Ok(()),
+            Some(message) => Err(TrySendError::Full(message)),
+        }
+    }
+}
+
+impl<T> Future for SendFuture<'_, T> {
+    type Output = Result<(), SendError<T>>;
+
+    /// # Panics
+    /// If polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let channel = self.channel;
+        if self.waiting && self.place.is_granted() {
+            // SAFETY: it is.
+            return Poll::Ready(unsafe { self.take_up() });
+        }
+        if !self.waiting && !channel.looks_full() {
+            // SAFETY: not in the list.
+            let kept = unsafe { self.as_mut().message() };
+            let message = kept.take().expect("polled after it was ready");
+            match channel.try_send(message) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(TrySendError::Disconnected(message)) => {
+                    return Poll::Ready(Err(SendError(message)));
+                }
+                Err(TrySendError::Full(message)) => *kept = Some(message),
+            }
+        }
+        let mut waker = Some(cx.waker().clone());
+        let looked = channel.locked(|state| {
+            if self.waiting {
+                if self.place.is_granted() {
+                    return Looked::Served;
+                }
+            } else {
+                // SAFETY: not in the list.
+                let kept = unsafe { self.as_mut().message() };
+                let message = kept.take().expect("polled after it was ready");
+                match state.push(channel.capacity, message) {
+                    Ok(woken) => return Looked::Sent(woken),
+                    Err(TrySendError::Disconnected(message)) => {
+                        return Looked::Disconnected(message);
+                    }
+                    Err(TrySendError::Full(message)) => *kept = Some(message),
+                }
+            }
+            // SAFETY: nothing is moved.
+            let this = unsafe { self.as_mut().get_unchecked_mut() };
+            this.waiting = true;
+            if let Some(new) = waker.take() {
+                // SAFETY: pinned as part of a pinned future; used with this list only, and not granted; `drop` takes it
+                // out before it is freed.
+                waker = unsafe { (state.sending).wait(Pin::new_unchecked(&this.place), new) };
+            }
+            Looked::Waiting
+        });
+        // The one before, or this one if it is not needed.
+        drop(waker);
+        match looked {
+            Looked::Waiting => Poll::Pending,
+            Looked::Disconnected(message) => Poll::Ready(Err(SendError(message))),
+            Looked::Sent(woken) => {
+                wake(woken);
+                Poll::Ready(Ok(()))
+            }
+            // SAFETY: it is granted.
+            Looked::Served => Poll::Ready(unsafe { self.take_up() }),
+        }
+    }
+}
+
+/// What a poll found under the lock.
+enum Looked<T> {
+    Waiting,
+    Disconnected(T),
+    /// With whom to wake for it.
+    Sent(Option<Waker>),
+    /// The place is granted.
+    Served,
+}
+
+impl<T> Drop for SendFuture<'_, T> {
+    fn drop(&mut self) {
+        if self.waiting {
+            // SAFETY: not moved any more.
+            let this = unsafe { Pin::new_unchecked(self) };
+            drop(this.give_up());
+        }
+    }
+}
