@@ -119,9 +119,13 @@ fn a_chat() {
         // More at once than fits the channel: all are answered, in order.
         ann.send(&"WHO garden\n".repeat(1000));
         (0..1000).for_each(|_| ann.hears("HERE garden ann"));
-        // What is no line ends the connection.
+        // What is no line ends the connection. (It may be by a reset: there was more than the server read.)
         ann.send(&"x".repeat(5000));
-        ann.hears("");
+        assert!(
+            ann.0
+                .read_line(&mut String::new())
+                .map_or(true, |read| read == 0)
+        );
         server.client().says("WHO garden", "HERE garden");
     });
 }
@@ -135,25 +139,17 @@ fn a_chat_with_somebody_who_does_not_listen() {
         deaf.says("JOIN hall", "OK 1");
         talks.says("NICK talks", "OK");
         talks.says("JOIN hall", "OK 2");
-        let line = format!("SAY hall {}", "la ".repeat(1000));
-        let mut said = 0;
-        loop {
-            talks.says(&line, "OK");
+        let line = format!("SAY hall {}\n", "la ".repeat(1000));
+        let (mut said, mut shut_out) = (0, false);
+        while !shut_out {
+            talks.send(&line);
             said += 1;
-            talks.send("WHO hall\n");
-            match &*talks.line() {
-                "HERE hall deaf talks" => {}
-                "LEFT hall deaf" => {
-                    talks.hears("HERE hall talks");
-                    break;
-                }
-                "HERE hall talks" => {
-                    talks.hears("LEFT hall deaf");
-                    break;
-                }
-                line => panic!("{line}"),
+            // That the other has left may come before the answer or after it.
+            while talks.line() != "OK" {
+                shut_out = true;
             }
         }
+        talks.says("WHO hall", "HERE hall talks");
         assert!(said > 256, "it may be slow: {said}");
     });
 }

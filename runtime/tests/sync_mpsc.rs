@@ -270,7 +270,9 @@ fn threads_and_fibers() {
                 false => runtime.spawn(receive).join().unwrap(),
             };
             fibers.into_iter().for_each(|fiber| fiber.join().unwrap());
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
             received.sort_unstable();
             assert_eq!(received, (0..4 * EACH).collect::<Vec<_>>());
         }

@@ -127,9 +127,8 @@ fn loom_channel_rendezvous() {
         let (tx, rx) = pair(0);
         let other = tx.clone();
         let sender = thread::spawn(move || assert!(send(&tx, 1)));
-        let gives_up = thread::spawn(move || {
-            matches!(give_up(other.wait(Message::new(10))), Some(Ok(())))
-        });
+        let gives_up =
+            thread::spawn(move || matches!(give_up(other.wait(Message::new(10))), Some(Ok(()))));
         let received = sum(&rx);
         sender.join().unwrap();
         match gives_up.join().unwrap() {
