@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod descriptors;
+mod ported;
 mod serve;
 mod tour;
 
@@ -22,6 +24,12 @@ struct Arguments {
 enum Command {
     Serve(serve::Options),
     Bench(bench::Options),
+    /// A chat server with rooms, on fibers or on threads
+    Chat(ported::Options),
+    /// A key-value server, on fibers or on threads
+    Kv(ported::Options),
+    /// What many clients cost these two, on threads and on fibers
+    Twice(ported::CompareOptions),
 }
 
 fn main() -> ExitCode {
@@ -29,5 +37,8 @@ fn main() -> ExitCode {
         None => tour::run(),
         Some(Command::Serve(options)) => serve::run(options),
         Some(Command::Bench(options)) => bench::run(&options),
+        Some(Command::Chat(options)) => ported::run(ported::Which::Chat, &options),
+        Some(Command::Kv(options)) => ported::run(ported::Which::Kv, &options),
+        Some(Command::Twice(options)) => ported::compare(&options),
     }
 }

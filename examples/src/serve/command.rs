@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::descriptors;
 use super::files::Root;
 use super::log::Log;
 use super::options::Options;
 use super::rt::net::TcpListener;
 use super::rt::{self, Runtime, fiber};
 use super::server::{Server, StopHandle};
+use crate::descriptors;
 
 /// What fibers that were cut off, or that only wait for a signal, get to end in.
 const FAREWELL: Duration = Duration::from_secs(1);

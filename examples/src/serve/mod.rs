@@ -14,7 +14,6 @@ mod command;
 mod conditional;
 mod connection;
 mod date;
-pub(crate) mod descriptors;
 mod files;
 mod framing;
 mod head;

@@ -66,7 +66,7 @@ impl Default for Limits {
 
 /// Nine in ten of the file descriptors we could have: the rest is for files.
 fn connections() -> usize {
-    let limit = super::descriptors::most();
+    let limit = crate::descriptors::most();
     usize::try_from(limit - limit / 10).unwrap_or(usize::MAX)
 }
 

@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 
 use super::client::Client;
 use super::samples::Samples;
-use crate::serve::{Limits, Root, Server, descriptors};
+use crate::descriptors;
+use crate::serve::{Limits, Root, Server};
 
 const CLIENTS: usize = 1_000;
 const REQUESTS: usize = 100_000;

@@ -1,0 +1,13 @@
+//! The servers on Sisal's fibers.
+#![expect(clippy::duplicate_mod, reason = "compiled twice is what they are for")]
+
+#[path = "chat.rs"]
+pub(super) mod chat;
+#[path = "kv.rs"]
+pub(super) mod kv;
+#[path = "lines.rs"]
+mod lines;
+
+mod rt {
+    pub(super) use sisal::{fiber as thread, net, sync};
+}
