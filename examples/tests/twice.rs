@@ -178,7 +178,9 @@ fn a_store() {
         a.says("WAIT x 1", "NONE");
         // Several that come together, and their answers.
         a.send("SET p 1\r\nINCR p\r\nGET p\r\n");
-        ["OK", "VALUE 2", "VALUE 2"].map(|line| a.hears(line));
+        ["OK", "VALUE 2", "VALUE 2"]
+            .iter()
+            .for_each(|line| a.hears(line));
         a.says("QUIT", "BYE");
         a.hears("");
     });
