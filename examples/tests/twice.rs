@@ -227,7 +227,7 @@ fn the_table() {
         .filter(|row: &Vec<_>| row[1] == "chat" || row[1] == "kv")
         .collect();
     assert_eq!(rows.len(), 4, "{text}");
-    let threads = |row: usize| rows[row][6].parse::<usize>().unwrap();
+    let threads = |row: usize| rows[row][7].parse::<usize>().unwrap();
     // Two of each client in the chat, one in the store.
     assert_eq!((threads(0), threads(2)), (41, 21), "{text}");
     assert!(threads(1) < 20 && threads(3) < 20, "{text}");

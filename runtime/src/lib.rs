@@ -1,8 +1,9 @@
 //! Async-compatible green threads: stackful fibers that wait for any future and share tokio's reactor.
 //!
 //! A *fiber* runs plain blocking-style code and costs a few nanoseconds to switch. Waiting parks the
-//! fiber, never its thread: [`block_on`] waits for any `Future`, [`net`] has std's sockets,
-//! [`fiber`] has std's `thread`.
+//! fiber, never its thread: [`block_on`] waits for any `Future`, and code for threads becomes code for fibers by its
+//! imports: [`fiber`] is std's `thread`; [`sync`], [`net`], [`os`], [`io`], [`fs`] and [`process`] are std's modules of that name.
+//! What differs is on one page, `docs/from-std.md` in the repository.
 //!
 //! ```
 //! use std::io::{Read, Write};

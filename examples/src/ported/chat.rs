@@ -59,18 +59,20 @@ pub(crate) fn serve(listener: &TcpListener) -> ! {
 impl Chat {
     fn client(&self, id: u64, stream: TcpStream) -> io::Result<()> {
         let (lines, unread) = sync_channel(UNREAD);
-        let output = Output::new(stream.try_clone()?);
-        let mut input = Input::new(stream.try_clone()?);
+        let stream = Arc::new(stream);
         let writer = thread::Builder::new().name(format!("client {id}, writer"));
-        let writer = writer.spawn(move || write(output, &unread))?;
+        let writer = writer.spawn({
+            let stream = Arc::clone(&stream);
+            move || write(Output::new(&stream), &unread)
+        })?;
         let mut client = Client {
             id,
             name: None,
             rooms: Vec::new(),
             lines,
-            stream: Arc::new(stream),
+            stream: Arc::clone(&stream),
         };
-        let ended = self.obey(&mut client, &mut input);
+        let ended = self.obey(&mut client, &mut Input::new(&stream));
         for room in std::mem::take(&mut client.rooms) {
             self.leave(&client, &room);
         }
@@ -80,7 +82,7 @@ impl Chat {
         ended
     }
 
-    fn obey(&self, client: &mut Client, input: &mut Input) -> io::Result<()> {
+    fn obey(&self, client: &mut Client, input: &mut Input<'_>) -> io::Result<()> {
         let mut line = String::new();
         while let Some(line) = input.line(&mut line)? {
             let (command, rest) = split(line);
@@ -192,7 +194,7 @@ fn tell(members: &BTreeMap<u64, Member>, but: u64, line: &str) {
 }
 
 /// Writes what comes, and flushes when nothing more is there.
-fn write(mut output: Output, unread: &Receiver<Arc<str>>) {
+fn write(mut output: Output<'_>, unread: &Receiver<Arc<str>>) {
     let mut write = || -> io::Result<()> {
         while let Ok(line) = unread.recv() {
             output.line(&line)?;

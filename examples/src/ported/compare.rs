@@ -35,23 +35,34 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
 }
 
-fn table(clients: usize) -> io::Result<()> {
+/// What a server could not bear is tried with half as many.
+fn table(most: usize) -> io::Result<()> {
     println!(
-        "{clients} clients that have had an answer and wait. Memory in MiB; kernel stacks as the kernel counts them for the whole machine.\n"
+        "Clients that have had an answer and wait. Memory in MiB; kernel stacks as the kernel counts them for the whole machine.\n"
     );
     println!(
-        "| server | on      | resident | page tables | kernel stacks | threads | KiB a client |"
+        "| server | on      | clients | resident | page tables | kernel stacks | threads | KiB a client |"
     );
     println!(
-        "| ------ | ------- | -------: | ----------: | ------------: | ------: | -----------: |"
+        "| ------ | ------- | ------: | -------: | ----------: | ------------: | ------: | -----------: |"
     );
     for (server, hello) in [("chat", "NICK a\n"), ("kv", "GET a\n")] {
         for on in ["threads", "fibers"] {
-            let memory = measure(server, on, hello, clients)?;
+            let mut clients = most;
+            let memory = loop {
+                match measure(server, on, hello, clients) {
+                    Ok(memory) => break memory,
+                    Err(error) if clients > 1 => {
+                        eprintln!("{server} on {on} did not serve {clients} clients: {error}");
+                        clients /= 2;
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
             let sum = memory.resident + memory.page_tables + memory.kernel_stacks;
             let mib = |kib: u64| kib as f64 / 1024.0;
             println!(
-                "| {server:6} | {on:7} | {:8.1} | {:11.1} | {:13.1} | {:7} | {:12.1} |",
+                "| {server:6} | {on:7} | {clients:7} | {:8.1} | {:11.1} | {:13.1} | {:7} | {:12.1} |",
                 mib(memory.resident),
                 mib(memory.page_tables),
                 mib(memory.kernel_stacks),
@@ -81,7 +92,12 @@ fn measure(server: &str, on: &str, hello: &str, clients: usize) -> io::Result<Me
     if on == "threads" {
         command.arg("--threads");
     }
-    let mut server = Server(command.stdout(Stdio::piped()).spawn()?);
+    let mut server = Server(
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?,
+    );
     let addr = listening(&mut server.0)?;
     let mut streams = Vec::with_capacity(clients);
     for _ in 0..clients {

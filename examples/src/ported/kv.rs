@@ -36,13 +36,13 @@ pub(crate) fn serve(listener: &TcpListener) -> ! {
     let store = Arc::new(Store::default());
     lines::accept(listener, move |_, stream| {
         // A connection that breaks is no error of the server's.
-        let _ = store.client(stream);
+        let _ = store.client(&stream);
     })
 }
 
 impl Store {
-    fn client(&self, stream: TcpStream) -> io::Result<()> {
-        let mut output = Output::new(stream.try_clone()?);
+    fn client(&self, stream: &TcpStream) -> io::Result<()> {
+        let mut output = Output::new(stream);
         let mut input = Input::new(stream);
         let mut line = String::new();
         while let Some(line) = input.line(&mut line)? {

@@ -36,10 +36,10 @@ pub(super) fn accept(
     unreachable!("2^64 connections")
 }
 
-pub(super) struct Input(BufReader<TcpStream>);
+pub(super) struct Input<'a>(BufReader<&'a TcpStream>);
 
-impl Input {
-    pub(super) fn new(stream: TcpStream) -> Input {
+impl<'a> Input<'a> {
+    pub(super) fn new(stream: &'a TcpStream) -> Input<'a> {
         Input(BufReader::with_capacity(1024, stream))
     }
 
@@ -47,7 +47,7 @@ impl Input {
     ///
     /// # Errors
     /// `InvalidData` for a line that is too long or not text.
-    pub(super) fn line<'a>(&mut self, line: &'a mut String) -> io::Result<Option<&'a str>> {
+    pub(super) fn line<'l>(&mut self, line: &'l mut String) -> io::Result<Option<&'l str>> {
         line.clear();
         let read = self.0.by_ref().take(LONGEST).read_line(line)?;
         if read == 0 {
@@ -70,10 +70,10 @@ impl Input {
     }
 }
 
-pub(super) struct Output(BufWriter<TcpStream>);
+pub(super) struct Output<'a>(BufWriter<&'a TcpStream>);
 
-impl Output {
-    pub(super) fn new(stream: TcpStream) -> Output {
+impl<'a> Output<'a> {
+    pub(super) fn new(stream: &'a TcpStream) -> Output<'a> {
         Output(BufWriter::with_capacity(1024, stream))
     }
 
