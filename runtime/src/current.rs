@@ -153,6 +153,14 @@ pub(crate) fn unwinding_beside(running: Running) -> bool {
     context.is_none_or(|context| context.unwinding.beside(running.header()))
 }
 
+/// On a worker's own stack: whether a fiber of it may be in mid-unwind, so that the thread's count says nothing of the caller.
+#[inline(never)]
+pub(crate) fn worker_beside_unwinding() -> bool {
+    // SAFETY: as in `state`.
+    unsafe { CURRENT.get().as_ref() }
+        .is_some_and(|context| context.fiber.get().is_none() && context.unwinding.has_marks())
+}
+
 /// Whether the running fiber may have been in mid-unwind when it last left its stack.
 #[inline(never)]
 pub(crate) fn left_unwinding(running: Running) -> bool {

@@ -255,3 +255,64 @@ fn on_a_workers_own_stack_it_panics() {
         assert_eq!(quiet.dropped.get(), 0);
     });
 }
+
+/// Cancelled as it begins, while both directions still wait for their first run behind others.
+#[test]
+fn a_cancel_before_the_directions_begin() {
+    let _watchdog = watchdog(60);
+    runtime(1).run(|| {
+        let ((_client, a), (b, _server)) = (pair(), pair());
+        let (begun, over) = (Count::new(), Count::new());
+        let copies = fiber::spawn({
+            let begun = begun.clone();
+            move || {
+                begun.add();
+                copy_bidirectional(&a, &b)
+            }
+        });
+        let others: Vec<_> = (0..8)
+            .map(|_| {
+                let over = over.clone();
+                fiber::spawn(move || until(|| over.get() == 1))
+            })
+            .collect();
+        until(|| begun.get() == 1);
+        copies.cancel();
+        fiber::yield_now();
+        over.add();
+        assert!(copies.join().unwrap_err().is_cancelled());
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}
+
+/// One end of a pipe is handed over, as to a child, and its clone goes on parking its fiber.
+#[test]
+fn a_pipe_that_is_handed_over_has_a_clone() {
+    let _watchdog = watchdog(60);
+    runtime(1).run(|| {
+        let (reader, mut writer) = sisal::io::pipe().unwrap();
+        let mut clone = reader.try_clone().unwrap();
+        let handed = std::os::fd::OwnedFd::from(reader);
+        let begun = Count::new();
+        let reads = fiber::spawn({
+            let begun = begun.clone();
+            move || {
+                begun.add();
+                let mut byte = [0];
+                clone.read_exact(&mut byte).map(|()| byte)
+            }
+        });
+        until(|| begun.get() == 1);
+        settle();
+        writer.write_all(b"xy").unwrap();
+        assert_eq!(reads.join().unwrap().unwrap(), *b"x");
+        // The other one is std's again: it blocks, and is of the same pipe.
+        let mode = rustix::fs::fcntl_getfl(&handed).unwrap();
+        assert!(!mode.contains(rustix::fs::OFlags::NONBLOCK));
+        let mut byte = [0];
+        std::fs::File::from(handed).read_exact(&mut byte).unwrap();
+        assert_eq!(byte, *b"y");
+    });
+}

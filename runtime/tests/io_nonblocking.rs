@@ -389,3 +389,36 @@ fn a_pool_that_is_gone() {
         Err(error) => assert!(error.to_string().contains("shut down"), "{error}"),
     }
 }
+
+/// Halves of a `split` are tasks of their own: both are told.
+#[test]
+fn a_reader_and_a_writer_that_wait_are_both_woken() {
+    struct Wakes(Count);
+    impl std::task::Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.add();
+        }
+    }
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+    let _watchdog = watchdog(60);
+    let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut stream = Nonblocking::new(ours);
+    let counts = [Count::new(), Count::new()];
+    let [reader, writer] =
+        [0, 1].map(|n| std::task::Waker::from(Arc::new(Wakes(counts[n].clone()))));
+    let (mut bytes, mut buf) = ([0; 8], std::task::Context::from_waker(&reader));
+    let mut into = ReadBuf::new(&mut bytes);
+    assert!(
+        Pin::new(&mut stream)
+            .poll_read(&mut buf, &mut into)
+            .is_pending()
+    );
+    let mut cx = std::task::Context::from_waker(&writer);
+    assert!(
+        Pin::new(&mut stream)
+            .poll_write(&mut cx, b"hi")
+            .is_pending()
+    );
+    theirs.write_all(b"yo").unwrap();
+    until_thread(|| counts.iter().all(|count| count.get() > 0));
+}

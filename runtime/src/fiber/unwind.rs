@@ -270,6 +270,10 @@ impl Unwinding {
         fiber.left_unwinding.get() == self.mark.get()
     }
 
+    pub(crate) fn has_marks(&self) -> bool {
+        self.marked.get() > 0
+    }
+
     /// Whether another fiber of this worker than the running one may be in mid-unwind.
     pub(crate) fn beside(&self, running: &Header) -> bool {
         self.marked.get() > u32::from(self.has_marked(running))

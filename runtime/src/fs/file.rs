@@ -151,7 +151,8 @@ impl File {
     /// Waits for the exclusive lock of the file (flock(2)): of the open file, so clones share it. Not of the fiber.
     ///
     /// The wait cannot be cut short, and holds a thread of the pool: [`try_lock`](Self::try_lock) in a loop with
-    /// [`sleep`](crate::fiber::sleep) can.
+    /// [`sleep`](crate::fiber::sleep) can. If as many wait as the pool has threads (512 by default), whoever has the lock finds none to
+    /// give it up by, and all wait for ever.
     ///
     /// # Errors
     /// As std's.

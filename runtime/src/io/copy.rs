@@ -98,8 +98,10 @@ where
         waiter,
     };
     let (forth, back) = scope(|s| {
-        let forth = s.spawn(|| both.run(|| one_way(a, b)));
-        let back = s.spawn(|| both.run(|| one_way(b, a)));
+        // Made here: a direction that is cancelled before it begins is over too.
+        let (ended, ended_back) = (Ended(&both, 2), Ended(&both, 2));
+        let forth = s.spawn(move || ended.after(|| one_way(a, b)));
+        let back = s.spawn(move || ended_back.after(|| one_way(b, a)));
         let cancel = || {
             forth.cancel();
             back.cancel();
@@ -136,30 +138,33 @@ struct Both {
 }
 
 impl Both {
-    fn run(&self, copy: impl FnOnce() -> io::Result<u64>) -> Option<u64> {
-        /// However it ends. Without a result, the other one need not go on either.
-        struct Ended<'a>(&'a Both, usize);
-        impl Drop for Ended<'_> {
-            fn drop(&mut self) {
-                self.0.state.lock().0 += self.1;
-                self.0.waiter.wake();
-            }
-        }
-        let mut ended = Ended(self, 2);
+    fn are_over(&self) -> bool {
+        self.state.lock().0 >= 2
+    }
+}
+
+/// Tells that a direction has ended, however it did. Without a result, the other one need not go on either.
+struct Ended<'a>(&'a Both, usize);
+
+impl Ended<'_> {
+    fn after(mut self, copy: impl FnOnce() -> io::Result<u64>) -> Option<u64> {
         match copy() {
             Ok(copied) => {
-                ended.1 = 1;
+                self.1 = 1;
                 Some(copied)
             }
             Err(error) => {
-                self.state.lock().1.get_or_insert(error);
+                self.0.state.lock().1.get_or_insert(error);
                 None
             }
         }
     }
+}
 
-    fn are_over(&self) -> bool {
-        self.state.lock().0 >= 2
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().0 += self.1;
+        self.0.waiter.wake();
     }
 }
 

@@ -67,6 +67,10 @@ enum Op {
     Flush,
 }
 
+/// Who waits for the operation: halves of a `split` are tasks of their own.
+const READER: usize = 0;
+const WRITER: usize = 1;
+
 /// Bytes of one operation, as tokio's files have it: more only takes memory.
 const MOST: usize = 64 * 1024;
 
@@ -95,7 +99,7 @@ impl<T> Nonblocking<T> {
     /// # Panics
     /// If the operation did.
     pub async fn into_inner(mut self) -> (T, Vec<u8>) {
-        poll_fn(|cx| self.poll_here(cx)).await;
+        poll_fn(|cx| self.poll_here(cx, READER)).await;
         self.read.drain(..self.taken);
         match self.state {
             State::Here(io) => (io, self.read),
@@ -104,12 +108,12 @@ impl<T> Nonblocking<T> {
     }
 
     /// Ready when no operation is under way.
-    fn poll_here(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_here(&mut self, cx: &mut Context<'_>, side: usize) -> Poll<()> {
         let State::Out(op, offloaded) = &mut self.state else {
             return Poll::Ready(());
         };
         let op = *op;
-        let ((io, buf), result) = ready!(offloaded.poll(cx));
+        let ((io, buf), result) = ready!(offloaded.poll(cx, side));
         self.state = State::Here(io);
         match op {
             Op::Read => (self.read, self.taken) = (buf, 0),
@@ -168,7 +172,7 @@ impl<T: Read + Send + 'static> Nonblocking<T> {
                 self.taken += taken;
                 return Poll::Ready(Ok(taken));
             }
-            ready!(self.poll_here(cx));
+            ready!(self.poll_here(cx, READER));
             if self.taken < self.read.len() {
                 continue;
             }
@@ -199,7 +203,7 @@ impl<T: Read + Send + 'static> Nonblocking<T> {
 
 impl<T: Write + Send + 'static> Nonblocking<T> {
     fn poll_write_from(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_here(cx));
+        ready!(self.poll_here(cx, WRITER));
         if let Some(error) = self.write_error.take() {
             return Poll::Ready(Err(error));
         }
@@ -216,7 +220,7 @@ impl<T: Write + Send + 'static> Nonblocking<T> {
 
     fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.poll_here(cx));
+            ready!(self.poll_here(cx, WRITER));
             if let Some(error) = self.write_error.take() {
                 return Poll::Ready(Err(error));
             }

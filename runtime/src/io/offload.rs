@@ -20,7 +20,7 @@ where
     R: Send + 'static,
     F: FnOnce(&mut V) -> R + Send + 'static,
 {
-    let slot = Arc::new(Slot(Mutex::new(State::Out(None))));
+    let slot = Arc::new(Slot(Mutex::new(State::Out([None, None]))));
     // The caller's span and tokio runtime are `f`'s too, as in `unblock`.
     let span = tracing::Span::current();
     let tokio = tokio::runtime::Handle::try_current().ok();
@@ -50,10 +50,10 @@ pub(super) struct Offloaded<V, R>(Arc<Slot<V, R>>);
 impl<V, R> Offloaded<V, R> {
     /// # Panics
     /// If it is polled again after it was ready.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(V, Result<R, Lost>)> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, side: usize) -> Poll<(V, Result<R, Lost>)> {
         // Both may be anybody's code: not under the lock.
         let waker = cx.waker().clone();
-        let (found, _old) = self.0.take(waker);
+        let (found, _old) = self.0.take(waker, side);
         match found {
             Some(back) => Poll::Ready(back),
             None => Poll::Pending,
@@ -64,7 +64,8 @@ impl<V, R> Offloaded<V, R> {
 struct Slot<V, R>(Mutex<State<V, R>>);
 
 enum State<V, R> {
-    Out(Option<Waker>),
+    /// Two may wait, a reader and a writer: each its own waker.
+    Out([Option<Waker>; 2]),
     Back(V, Result<R, Lost>),
     Taken,
 }
@@ -72,12 +73,12 @@ enum State<V, R> {
 impl<V, R> Slot<V, R> {
     /// What came back; else the waker stays. The second is a waker that is not needed.
     #[expect(clippy::type_complexity, reason = "one use")]
-    fn take(&self, waker: Waker) -> (Option<(V, Result<R, Lost>)>, Option<Waker>) {
+    fn take(&self, waker: Waker, side: usize) -> (Option<(V, Result<R, Lost>)>, Option<Waker>) {
         // A fiber that is left in the middle would leave the lock behind.
         keep(|| {
             let mut state = self.0.lock();
             if let State::Out(left) = &mut *state {
-                return (None, left.replace(waker));
+                return (None, left[side].replace(waker));
             }
             match std::mem::replace(&mut *state, State::Taken) {
                 State::Back(value, result) => (Some((value, result)), Some(waker)),
@@ -88,8 +89,8 @@ impl<V, R> Slot<V, R> {
 
     fn put(&self, value: V, result: Result<R, Lost>) {
         let before = std::mem::replace(&mut *self.0.lock(), State::Back(value, result));
-        if let State::Out(Some(waker)) = before {
-            waker.wake();
+        if let State::Out(wakers) = before {
+            wakers.into_iter().flatten().for_each(Waker::wake);
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use rustix::io::{Errno, ioctl_fionbio};
 
@@ -12,6 +13,8 @@ use crate::current::{self, ThreadState};
 /// One end of a pipe, in non-blocking mode.
 pub(crate) struct Pipe {
     fd: OwnedFd,
+    /// Clones share the non-blocking mode.
+    clones: Arc<()>,
     /// For the panic on a worker's own stack (S10): the call, and what to do instead.
     names: (&'static str, &'static str),
 }
@@ -21,19 +24,34 @@ impl Pipe {
     /// The operating system's.
     pub(crate) fn new(fd: OwnedFd, names: (&'static str, &'static str)) -> io::Result<Pipe> {
         ioctl_fionbio(&fd, true)?;
-        Ok(Pipe { fd, names })
+        Ok(Pipe {
+            fd,
+            clones: Arc::default(),
+            names,
+        })
     }
 
     /// [`new`](Self::new), for conversions, which have no room for an error: of an open descriptor there is none.
     pub(crate) fn from_fd(fd: OwnedFd, names: (&'static str, &'static str)) -> Pipe {
         let _ = ioctl_fionbio(&fd, true);
-        Pipe { fd, names }
+        Pipe {
+            fd,
+            clones: Arc::default(),
+            names,
+        }
     }
 
-    /// For others, who expect that it blocks.
+    /// For others, who expect that it blocks. What clones of ours need non-blocking stays so: others get the end anew.
     pub(crate) fn into_fd(self) -> OwnedFd {
-        let _ = ioctl_fionbio(&self.fd, false);
-        self.fd
+        let fd = match Arc::into_inner(self.clones) {
+            Some(()) => self.fd,
+            None => match reopened(&self.fd) {
+                Ok(anew) => anew,
+                Err(_) => return self.fd, // as sockets: the clones come first
+            },
+        };
+        let _ = ioctl_fionbio(&fd, false);
+        fd
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -43,6 +61,7 @@ impl Pipe {
     pub(crate) fn try_clone(&self) -> io::Result<Pipe> {
         Ok(Pipe {
             fd: self.fd.try_clone()?,
+            clones: Arc::clone(&self.clones),
             names: self.names,
         })
     }
@@ -126,6 +145,21 @@ impl Pipe {
             }
         }
     }
+}
+
+/// The same end with a mode of its own.
+fn reopened(fd: &OwnedFd) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    let mut how = std::fs::OpenOptions::new();
+    how.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()); // so that a fifo's open does not wait
+    match flags & rustix::fs::OFlags::RWMODE {
+        rustix::fs::OFlags::WRONLY => how.write(true),
+        rustix::fs::OFlags::RDWR => how.read(true).write(true),
+        _ => how.read(true),
+    };
+    Ok(how.open(path)?.into())
 }
 
 /// The system takes no more buffers at once (`UIO_MAXIOV`). As in std, the rest is for the next call.

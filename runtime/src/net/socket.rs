@@ -52,7 +52,8 @@ impl<S: AsFd + From<OwnedFd>> Socket<S> {
         // As in `adopt`: these do not fail for an open socket.
         let _ = socket.set_read_timeout(self.options.read.get());
         let _ = socket.set_write_timeout(self.options.write.get());
-        if Arc::strong_count(&self.options) == 1 && !self.options.nonblocking() {
+        // Of two that go at once one is the last: a count that is only looked at may say 2 to both.
+        if Arc::into_inner(self.options).is_some_and(|options| !options.nonblocking()) {
             let _ = socket.set_nonblocking(false);
         }
         io
@@ -162,10 +163,14 @@ impl<S: AsFd + From<OwnedFd>> Socket<S> {
     pub(crate) fn write(&self, buf: &[u8]) -> io::Result<usize> {
         if buf.is_empty() {
             // As in std, no room is needed for nothing.
-            return Ok(send(self.get(), buf, SendFlags::NOSIGNAL)?);
+            return Ok(send(
+                self.get(),
+                buf,
+                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            )?);
         }
         self.give(|fd| {
-            let n = send(fd, buf, SendFlags::NOSIGNAL)?;
+            let n = send(fd, buf, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
             Ok::<_, rustix::io::Errno>((n, took(n, buf.len())))
         })
     }
@@ -179,7 +184,12 @@ impl<S: AsFd + From<OwnedFd>> Socket<S> {
         }
         self.give(|fd| {
             let mut none = Default::default();
-            let n = rustix::net::sendmsg(fd, bufs, &mut none, SendFlags::NOSIGNAL)?;
+            let n = rustix::net::sendmsg(
+                fd,
+                bufs,
+                &mut none,
+                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            )?;
             Ok::<_, rustix::io::Errno>((n, took(n, len)))
         })
     }

@@ -12,11 +12,12 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-use super::waiting::{Deadline, Failure, Reason, Wait, has_room, poll_thread};
+use super::waiting::{Deadline, Failure, Pauses, Reason, Wait, has_room, poll_thread};
 use crate::block_on::block_on_until;
 use crate::current::{self, ThreadState};
 use crate::keep::Kept;
 use crate::shim::{AtomicBool, Ordering};
+use crate::time;
 
 /// One of std's sockets, in non-blocking mode, and its registrations.
 ///
@@ -178,6 +179,7 @@ impl<S: AsFd> Source<S> {
             true => interest | Interest::PRIORITY,
             false => interest,
         };
+        let mut pauses = Pauses::new();
         loop {
             let registration = self.registration()?;
             let Some(mut ready) = ready(&registration, interest, deadline.get())? else {
@@ -185,6 +187,7 @@ impl<S: AsFd> Source<S> {
                 continue;
             };
             let ended = ready.ready().is_read_closed();
+            let failed = ready.ready().is_write_closed();
             loop {
                 match attempt(self.socket.as_fd(), ended) {
                     Ok((done, Took::All)) => {
@@ -201,6 +204,10 @@ impl<S: AsFd> Source<S> {
                         Reason::Again => {
                             ready.clear_ready();
                             deadline.check()?;
+                            if failed {
+                                // For tokio an error closes for good; a datagram's does not, and no event is told apart.
+                                time::sleep_until(pauses.until(deadline.get()));
+                            }
                             break;
                         }
                         Reason::Interrupted => {}
@@ -219,17 +226,26 @@ impl<S: AsFd> Source<S> {
     pub(crate) fn wait_for_room(&self, deadline: Option<Instant>) -> io::Result<()> {
         let fd = self.socket.as_fd();
         match current::state() {
-            ThreadState::Fiber(_) => loop {
-                // This look also makes the next change an event.
-                if has_room(fd)? {
-                    return Ok(());
+            ThreadState::Fiber(_) => {
+                let mut pauses = Pauses::new();
+                loop {
+                    // This look also makes the next change an event.
+                    if has_room(fd)? {
+                        return Ok(());
+                    }
+                    let registration = self.registration()?;
+                    match ready(&registration, Interest::WRITABLE, deadline)? {
+                        Some(ready) if ready.ready().is_write_closed() => {
+                            time::sleep_until(pauses.until(deadline));
+                            if deadline.is_some_and(|at| Instant::now() >= at) {
+                                return Err(Errno::AGAIN.into());
+                            }
+                        }
+                        Some(mut ready) => ready.clear_ready(),
+                        None => self.outlive(&registration),
+                    }
                 }
-                let registration = self.registration()?;
-                match ready(&registration, Interest::WRITABLE, deadline)? {
-                    Some(mut ready) => ready.clear_ready(),
-                    None => self.outlive(&registration),
-                }
-            },
+            }
             ThreadState::Plain => poll_thread(fd, Interest::WRITABLE, deadline).map(drop),
             ThreadState::Worker => refuse(),
         }

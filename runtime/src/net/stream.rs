@@ -97,7 +97,7 @@ impl TcpStream {
     #[track_caller]
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         // What was peeked is still there, so nothing was used up.
-        self.receive(buf, RecvFlags::PEEK, |_, _| Took::All)
+        self.receive(buf, RecvFlags::PEEK | RecvFlags::DONTWAIT, |_, _| Took::All)
     }
 
     /// Sets `TCP_NODELAY`: small writes are sent at once.
@@ -142,7 +142,7 @@ impl TcpStream {
 
     #[track_caller]
     fn read_some(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.receive(buf, RecvFlags::empty(), took)
+        self.receive(buf, RecvFlags::DONTWAIT, took)
     }
 
     #[track_caller]

@@ -63,6 +63,7 @@ impl Child {
         let stdout = child.stdout.take().map(OwnedFd::from);
         let stderr = child.stderr.take().map(OwnedFd::from);
         let pipe = |fd: Option<OwnedFd>| fd.map(|fd| Pipe::new(fd, NAMES)).transpose();
+        let (stdin, stdout, stderr) = (pipe(stdin)?, pipe(stdout)?, pipe(stderr)?);
         let reaped = false;
         let end = ManuallyDrop::new(End {
             child,
@@ -70,9 +71,9 @@ impl Child {
             reaped,
         });
         Ok(Child {
-            stdin: pipe(stdin)?.map(ChildStdin),
-            stdout: pipe(stdout)?.map(ChildStdout),
-            stderr: pipe(stderr)?.map(ChildStderr),
+            stdin: stdin.map(ChildStdin),
+            stdout: stdout.map(ChildStdout),
+            stderr: stderr.map(ChildStderr),
             end,
         })
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use super::wait::wait;
 use super::wait_list::{Locked, Place, WaitList};
-use super::wakers::wake_all;
+use super::wakers::{let_go, wake_all};
 use crate::shim::const_fn;
 
 /// Where a number of fibers, threads and tasks wait until all have come, as [`std::sync::Barrier`].
@@ -167,7 +167,7 @@ impl Future for Arrive<'_> {
             // SAFETY: this list only, and not granted; `drop` takes it out before it is freed.
             (false, unsafe { state.list.wait(place, waker) })
         });
-        drop(old);
+        let_go(old);
         if leads {
             this.barrier.release();
             return Poll::Ready(BarrierWaitResult(true));
@@ -196,7 +196,7 @@ impl Drop for Arrive<'_> {
             }
             own
         });
-        drop(own);
+        let_go(own);
     }
 }
 

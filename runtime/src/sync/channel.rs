@@ -29,7 +29,7 @@ use std::sync::mpsc::{TryRecvError, TrySendError};
 use std::task::{Context, Poll, Waker};
 
 use super::wait_list::{Locked, WaitList};
-use super::wakers::wake_all;
+use super::wakers::{let_go, wake_all, wake_or};
 use crate::shim::{AtomicUsize, Ordering};
 
 pub(super) use iter::iterators;
@@ -196,8 +196,19 @@ impl<T> Channel<T> {
     #[inline]
     fn try_recv(&self) -> Result<T, TryRecvError> {
         let (message, woken) = self.locked(|state| state.pop(self.capacity))?;
-        wake(woken);
-        Ok(message)
+        Ok(self.wake_for(message, woken))
+    }
+
+    /// Wakes the sender that a message just taken lets go on. If its waker panics the message goes back.
+    #[inline]
+    fn wake_for(&self, message: T, woken: Option<Waker>) -> T {
+        let Some(woken) = woken else {
+            return message;
+        };
+        wake_or(woken, message, |message| {
+            self.locked(|state| state.handed += usize::from(self.shared));
+            self.put_back(message);
+        })
     }
 
     /// Of `mpsc`'s receiver, which is alone.
@@ -216,12 +227,9 @@ impl<T> Channel<T> {
             }
             popped
         });
-        drop(waker);
+        let_go(waker);
         match popped {
-            Ok((message, woken)) => {
-                wake(woken);
-                Poll::Ready(Some(message))
-            }
+            Ok((message, woken)) => Poll::Ready(Some(self.wake_for(message, woken))),
             Err(TryRecvError::Disconnected) => Poll::Ready(None),
             Err(TryRecvError::Empty) => Poll::Pending,
         }

@@ -250,7 +250,11 @@ impl<T> Receiver<T> {
     /// As `recv`.
     ///
     /// # Cancellation
-    /// A future that is dropped loses no message.
+    /// A future that is dropped loses no message. (Of two at a time, one may be told of the end before the other, dropped with the last message, gives
+    /// that back: the next call gets it.)
+    ///
+    /// # Panics
+    /// If polled again after it was ready.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

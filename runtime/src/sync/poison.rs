@@ -1,5 +1,6 @@
 //! Whether somebody unwound while it held a lock.
 
+use crate::current;
 use crate::fiber::panicking;
 use crate::shim::{AtomicBool, Ordering, const_fn};
 
@@ -34,7 +35,8 @@ impl Poison {
     /// After locking. The fiber's own state, not its thread's: others of its worker may be in mid-unwind (S9).
     #[inline]
     pub(super) fn enter(&self) -> Entered {
-        let unwinding = unwinding();
+        // In doubt not: then its drop does poison.
+        let unwinding = unwinding() && !current::worker_beside_unwinding();
         Entered { unwinding }
     }
 

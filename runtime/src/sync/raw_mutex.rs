@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::wait_list::{Locked, Place, WaitList};
+use super::wakers::let_go;
 use crate::shim::{AtomicU8, Ordering, const_fn};
 
 #[cfg(test)]
@@ -150,7 +151,7 @@ impl Future for Locking<'_> {
             }
         });
         this.waiting = !ready;
-        drop(old);
+        let_go(old);
         match ready {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -184,7 +185,7 @@ impl Locking<'_> {
             // SAFETY: it was handed to this future, which does not want it any more.
             unsafe { mutex.unlock() }
         }
-        drop(own);
+        let_go(own);
         if let Some(next) = next {
             next.wake();
         }

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::wait_list::{Locked, Place, WaitList};
-use super::wakers::{Wakers, wake_all};
+use super::wakers::{Wakers, let_go, wake_all};
 use crate::shim::{AtomicUsize, Ordering, const_fn};
 
 #[cfg(test)]
@@ -195,7 +195,7 @@ impl Future for Locking<'_> {
             (false, unsafe { waiters.wait(place, waker) })
         });
         this.waiting = !ready;
-        drop(old);
+        let_go(old);
         match ready {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -223,7 +223,7 @@ impl Locking<'_> {
             lock.waited_for_still(waiters);
             own
         });
-        drop(own);
+        let_go(own);
         if place.is_granted() {
             // SAFETY: it was handed to this future, which does not want it any more.
             unsafe { lock.unlock(self.wants) }

@@ -149,6 +149,8 @@ impl<D> WaitList<D> {
     /// not freed.
     #[must_use]
     pub(crate) unsafe fn wait(&mut self, place: Pin<&Place<D>>, waker: Waker) -> Option<Waker> {
+        // It would be taken for granted while it is in the list.
+        debug_assert!(!place.is_granted(), "a place serves one wait");
         let place = NonNull::from(place.get_ref());
         // SAFETY: the lock is held (`&mut self`), so the links are ours.
         let links = unsafe { links(place) };

@@ -52,3 +52,23 @@ pub(crate) fn wake_all(mut take: impl FnMut(&mut Wakers) -> bool) {
         resume_unwind(payload);
     }
 }
+
+/// Wakes, and gives `kept` back. If the waker panics `undo` gets it, and the panic goes on.
+#[inline]
+pub(crate) fn wake_or<T>(waker: Waker, kept: T, undo: impl FnOnce(T)) -> T {
+    match catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        Ok(()) => kept,
+        Err(payload) => {
+            undo(kept);
+            resume_unwind(payload)
+        }
+    }
+}
+
+/// Drops wakers that nobody calls any more. They may be anybody's code, whose panic must not come between a waiter and
+/// what it has just got: it ends here.
+pub(crate) fn let_go<W>(wakers: W) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(wakers))) {
+        std::mem::forget(payload);
+    }
+}

@@ -7,9 +7,10 @@ use std::sync::mpsc::{RecvError, RecvTimeoutError, TryRecvError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::{Channel, wake};
+use super::Channel;
 use crate::sync::wait::{self, enter};
 use crate::sync::wait_list::Place;
+use crate::sync::wakers::let_go;
 
 const CALL: &str = "Receiver::recv";
 const INSTEAD: &str = "await `recv_async` instead";
@@ -169,7 +170,7 @@ impl<T> RecvFuture<'_, T> {
             let own = self
                 .channel
                 .locked(|state| unsafe { state.receiving.remove(place) });
-            drop(own);
+            let_go(own);
         }
         // Nobody grants it from here on.
         if self.place.is_granted() {
@@ -196,8 +197,12 @@ impl<T> Future for RecvFuture<'_, T> {
                 }
                 return Poll::Ready(received);
             }
-        } else if let Some(received) = at_once(channel) {
-            return Poll::Ready(received);
+        } else {
+            // A place serves one wait: to the list it would be granted already.
+            assert!(!self.place.is_granted(), "polled after it was ready");
+            if let Some(received) = at_once(channel) {
+                return Poll::Ready(received);
+            }
         }
         let mut waker = Some(cx.waker().clone());
         // SAFETY: nothing is moved.
@@ -223,14 +228,11 @@ impl<T> Future for RecvFuture<'_, T> {
             Looked::Waiting
         });
         // The one before, or this one if it is not needed.
-        drop(waker);
+        let_go(waker);
         match looked {
             Looked::Waiting => Poll::Pending,
             Looked::Disconnected => Poll::Ready(Err(RecvError)),
-            Looked::Received(message, woken) => {
-                wake(woken);
-                Poll::Ready(Ok(message))
-            }
+            Looked::Received(message, woken) => Poll::Ready(Ok(channel.wake_for(message, woken))),
             Looked::Served => {
                 // SAFETY: it is granted.
                 let received = unsafe { self.take_up() };

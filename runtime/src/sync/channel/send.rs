@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::{Channel, wake};
 use crate::sync::wait::{self, enter};
 use crate::sync::wait_list::Place;
+use crate::sync::wakers::let_go;
 
 const CALL: &str = "send";
 const INSTEAD: &str = "await `send_async` instead";
@@ -169,7 +170,7 @@ impl<T> SendFuture<'_, T> {
             let own = self
                 .channel
                 .locked(|state| unsafe { state.sending.remove(place) });
-            drop(own);
+            let_go(own);
         }
         // Nobody grants it from here on.
         if self.place.is_granted() {
@@ -197,6 +198,12 @@ impl<T> Future for SendFuture<'_, T> {
         if self.waiting && self.place.is_granted() {
             // SAFETY: it is.
             return Poll::Ready(unsafe { self.take_up() });
+        }
+        if !self.waiting {
+            // SAFETY: not in the list.
+            let kept = unsafe { self.as_mut().message() };
+            // Here, for a panic hook is anybody's code: not under the lock.
+            assert!(kept.is_some(), "polled after it was ready");
         }
         if !self.waiting && !channel.looks_full() {
             // SAFETY: not in the list.
@@ -239,7 +246,7 @@ impl<T> Future for SendFuture<'_, T> {
             Looked::Waiting
         });
         // The one before, or this one if it is not needed.
-        drop(waker);
+        let_go(waker);
         match looked {
             Looked::Waiting => Poll::Pending,
             Looked::Disconnected(message) => Poll::Ready(Err(SendError(message))),

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::{AcquireError, Semaphore, TryAcquireError, Wants};
+use super::{AcquireError, Semaphore, SemaphorePermit, TryAcquireError, Wants};
 use crate::sync::wait_list::Place;
+use crate::sync::wakers::let_go;
 
 /// Ready when the permits are the caller's.
 pub(super) struct AcquireFuture<'a> {
@@ -63,7 +64,7 @@ impl<'a> AcquireFuture<'a> {
                 let own = unsafe { state.waiters.remove(place) };
                 (own, !state.waiters.is_empty())
             });
-            drop(own);
+            let_go(own);
             // It may have been called, or stood before one that wants less.
             if waited_for {
                 self.semaphore.settle();
@@ -101,7 +102,10 @@ impl Future for AcquireFuture<'_> {
                 }
             } else if place.is_granted() {
                 return Looked::Served;
-            } else if state.permits >= self.permits && state.waiters.is_first(place) {
+            } else if !state.closed
+                && state.permits >= self.permits
+                && state.waiters.is_first(place)
+            {
                 state.permits -= self.permits;
                 // SAFETY: used with this list only.
                 own = unsafe { state.waiters.remove(place) };
@@ -116,7 +120,7 @@ impl Future for AcquireFuture<'_> {
             }
             Looked::Waiting
         });
-        drop((own, waker));
+        let_go((own, waker));
         // SAFETY: nothing is moved.
         let waiting = unsafe { &mut self.as_mut().get_unchecked_mut().waiting };
         *waiting = matches!(looked, Looked::Waiting | Looked::Served);
@@ -125,8 +129,10 @@ impl Future for AcquireFuture<'_> {
             Looked::Closed => Poll::Ready(Err(AcquireError::new())),
             Looked::Taken => Poll::Ready(Ok(())),
             Looked::TakenBefore => {
-                // There may be enough for the next too.
+                // There may be enough for the next too, whose waker may panic: then these go back.
+                let taken = SemaphorePermit::new(semaphore, self.permits);
                 semaphore.settle();
+                taken.forget();
                 Poll::Ready(Ok(()))
             }
             // SAFETY: it is granted.

@@ -147,7 +147,7 @@ impl UnixStream {
     fn receive(&self, bufs: &mut [IoSliceMut<'_>], len: usize) -> io::Result<usize> {
         self.socket.take(|fd| {
             let mut none = RecvAncillaryBuffer::default();
-            let got = recvmsg(fd, &mut *bufs, &mut none, RecvFlags::empty())?;
+            let got = recvmsg(fd, &mut *bufs, &mut none, RecvFlags::DONTWAIT)?;
             // A read ends at descriptors and credentials that came with the bytes, whatever follows.
             let took = match got.flags.contains(ReturnFlags::CTRUNC) {
                 true => Took::All,
