@@ -153,9 +153,10 @@ fn an_error_ends_both() {
         };
         (&near).write_all(b"x").unwrap();
         let error = copy_bidirectional(&far, &writes).unwrap_err();
+        // If it has begun: the error may come before its first run.
         assert_eq!(
             (error.kind(), writes.dropped.get()),
-            (ErrorKind::BrokenPipe, 1)
+            (ErrorKind::BrokenPipe, writes.begun.get())
         );
         let ends = Odd {
             read: |_| Ok(0),
