@@ -239,3 +239,23 @@ fn a_condvars_mutex() {
         assert_eq!(*pair.0.lock().unwrap_err().into_inner(), 1);
     });
 }
+
+/// An async task on the worker's own stack, while a fiber of that worker is in mid-unwind: its panic poisons too.
+#[test]
+fn a_task_beside_an_unwind() {
+    let _watchdog = watchdog(60);
+    runtime(1).run(|| {
+        let gate = Gate::new();
+        let unwinds = in_mid_unwind(&gate);
+        let mutex = Arc::new(Mutex::new(()));
+        let theirs = Arc::clone(&mutex);
+        let task: tokio::task::JoinHandle<()> = tokio::spawn(async move {
+            let _guard = theirs.lock_async().await.unwrap();
+            resume_unwind(Box::new("second"));
+        });
+        assert!(block_on(task).unwrap_err().is_panic());
+        assert!(mutex.is_poisoned());
+        gate.open();
+        assert!(unwinds.join().unwrap_err().is_panic());
+    });
+}
