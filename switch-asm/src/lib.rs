@@ -66,6 +66,8 @@
 
 #![no_std]
 #![cfg_attr(feature = "asm-unwind", feature(asm_unwind))]
+#[cfg(feature = "unwind-info")]
+extern crate alloc;
 #[cfg(any(feature = "default-stack", feature = "unwind"))]
 extern crate std;
 
@@ -77,6 +79,8 @@ pub mod stack;
 mod transfer;
 pub mod trap;
 mod unwind;
+#[cfg(feature = "unwind-info")]
+pub mod unwind_info;
 mod yielder;
 
 pub use coroutine::{Coroutine, CoroutineResult};

@@ -1,0 +1,1 @@
+//! DWARF's call frame information, as `.eh_frame` has it.

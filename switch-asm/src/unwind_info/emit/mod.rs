@@ -1,0 +1,1 @@
+//! Prologues and epilogues, and their layouts, from one description.

@@ -1,0 +1,1 @@
+//! Making unwind information known to the unwinder of this process.

@@ -1,0 +1,1 @@
+//! Windows' unwind information for x64: `UNWIND_INFO` and function tables. Little endian, always.
