@@ -28,7 +28,7 @@ pub(super) fn validate(layout: &FrameLayout) -> Result<(), LayoutError> {
     offsets(layout.steps(), prologue_len)?;
     let mut so_far = SoFar::default();
     for (index, step) in layout.steps().iter().enumerate() {
-        so_far.step(layout, index, step.op)?;
+        so_far.step(layout, index, *step)?;
     }
     let depth = depth(layout.steps()) + layout.initial_depth();
     if depth > u64::from(u32::MAX) {
@@ -76,11 +76,12 @@ struct SoFar {
 }
 
 impl SoFar {
-    fn step(&mut self, layout: &FrameLayout, index: usize, op: Op) -> Result<(), LayoutError> {
+    fn step(&mut self, layout: &FrameLayout, index: usize, step: Step) -> Result<(), LayoutError> {
+        let Step { end, op } = step;
         match op {
             Op::Push(reg) => self.push(layout, reg)?,
             Op::PushReturn => self.push_return(layout)?,
-            Op::Alloc(size) => self.alloc(layout, size)?,
+            Op::Alloc(size) => self.alloc(layout, end, size)?,
             Op::SetFrame { reg, offset } => self.set_frame(layout, reg, offset)?,
             Op::SaveGpr { reg, offset } => {
                 self.save(layout, offset, 8)?;
@@ -114,7 +115,7 @@ impl SoFar {
         Ok(())
     }
 
-    fn alloc(&mut self, layout: &FrameLayout, size: u32) -> Result<(), LayoutError> {
+    fn alloc(&mut self, layout: &FrameLayout, end: u8, size: u32) -> Result<(), LayoutError> {
         if size == 0 || !size.is_multiple_of(8) {
             return Err(LayoutError::BadAlloc { size });
         }
@@ -122,7 +123,8 @@ impl SoFar {
         if self.saved_any && layout.frame_register().is_none() {
             return Err(LayoutError::SaveBeforeBase);
         }
-        self.pushes_over = true;
+        // What was there before the first instruction, no epilogue of this function undoes.
+        self.pushes_over |= end > 0;
         Ok(())
     }
 
