@@ -15,6 +15,7 @@
 //!
 //! Nothing here is cut off silently: what a format cannot say is an error.
 
+mod check_code;
 pub mod dwarf;
 pub mod emit;
 mod epilogue;
@@ -27,6 +28,7 @@ mod register;
 mod validate;
 pub mod winx64;
 
+pub use check_code::{CodeMismatch, Hazard};
 pub use epilogue::{Epilogue, EpilogueOp, EpilogueStep};
 pub use error::LayoutError;
 pub use layout::{FrameLayout, LayoutBuilder};

@@ -1,0 +1,212 @@
+//! What instructions leave in RSP, in registers and in the frame. Must not know
+//! the layout.
+//!
+//! Places are depths: bytes from the canonical frame address, which is the caller's RSP after
+//! the return, downwards.
+
+use alloc::vec::Vec;
+
+use super::super::reg::{Abi, Gpr};
+use super::instruction::{Effect, Memory};
+use super::mismatch::CodeMismatch;
+
+/// What a register holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// What the caller had in it.
+    Callers,
+    /// The address at this depth.
+    Address(i64),
+    Constant(u64),
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Register {
+    Gpr(Gpr),
+    Xmm(u8),
+}
+
+impl Register {
+    fn size(self) -> i64 {
+        match self {
+            Register::Gpr(_) => 8,
+            Register::Xmm(_) => 16,
+        }
+    }
+}
+
+/// A register of the caller in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub(super) register: Register,
+    pub(super) depth: i64,
+    /// The instruction that put it there.
+    pub(super) offset: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    pub(super) rsp: i64,
+    values: [Value; 16],
+    /// Bit per SSE register: changed.
+    xmms_changed: u16,
+    pub(super) slots: Vec<Slot>,
+}
+
+impl Machine {
+    pub(super) fn new(depth: i64) -> Machine {
+        Machine {
+            rsp: depth,
+            values: [Value::Callers; 16],
+            xmms_changed: 0,
+            slots: Vec::new(),
+        }
+    }
+
+    pub(super) fn value(&self, reg: Gpr) -> Value {
+        match reg {
+            Gpr::Rsp => Value::Address(self.rsp),
+            _ => self.values[usize::from(reg.number())],
+        }
+    }
+
+    fn set(&mut self, reg: Gpr, value: Value) {
+        self.values[usize::from(reg.number())] = value;
+    }
+
+    /// The depth of the memory, if it is in the frame.
+    pub(super) fn depth(&self, memory: Memory) -> Option<i64> {
+        match self.value(memory.base?) {
+            Value::Address(depth) => Some(depth - memory.disp),
+            _ => None,
+        }
+    }
+
+    pub(super) fn saved_at(&self, register: Register, depth: i64) -> bool {
+        let mut slots = self.slots.iter();
+        slots.any(|slot| slot.register == register && slot.depth == depth)
+    }
+
+    /// The body has run: no register is as it was but those that lead to the frame.
+    pub(super) fn forget(&mut self) {
+        for reg in Gpr::ALL {
+            let leads = matches!(self.value(reg), Value::Address(_));
+            if !(leads && Abi::SysV.keeps(reg)) {
+                self.set(reg, Value::Other);
+            }
+        }
+    }
+
+    /// The register that the instruction changes, RSP aside.
+    pub(super) fn changed(effect: Effect) -> Option<Gpr> {
+        let reg = match effect {
+            Effect::Pop(reg) | Effect::Load { reg, .. } | Effect::Changes(reg) => reg,
+            Effect::Lea { to, .. } | Effect::Mov { to, .. } | Effect::Constant { to, .. } => to,
+            Effect::Leave => Gpr::Rbp,
+            _ => return None,
+        };
+        (reg != Gpr::Rsp).then_some(reg)
+    }
+
+    /// Does what the instruction at `offset` does.
+    pub(super) fn run(&mut self, offset: u32, effect: Effect) -> Result<(), CodeMismatch> {
+        match effect {
+            Effect::Push(reg) => {
+                self.rsp += 8;
+                let saves = self.value(reg) == Value::Callers;
+                let register = saves.then_some(Register::Gpr(reg));
+                self.write(offset, Some(self.rsp), 8, register)?;
+            }
+            Effect::Pop(reg) => {
+                self.set(reg, Value::Other);
+                self.rsp -= 8;
+            }
+            Effect::Leave => {
+                let Value::Address(depth) = self.value(Gpr::Rbp) else {
+                    return Err(CodeMismatch::Undescribed { offset });
+                };
+                self.rsp = depth - 8;
+                self.set(Gpr::Rbp, Value::Other);
+            }
+            Effect::AddRsp(size) => self.rsp -= size,
+            Effect::SubRspRax => match self.value(Gpr::Rax) {
+                Value::Constant(size) => self.rsp = self.rsp.saturating_add_unsigned(size),
+                _ => return Err(CodeMismatch::Undescribed { offset }),
+            },
+            Effect::Lea { to, memory } => {
+                let value = self.depth(memory).map_or(Value::Other, Value::Address);
+                self.assign(offset, to, value)?;
+            }
+            Effect::Mov { to, from } => {
+                let value = match self.value(from) {
+                    // A copy of the caller's register is not the caller's register.
+                    Value::Callers => Value::Other,
+                    value => value,
+                };
+                self.assign(offset, to, value)?;
+            }
+            Effect::Constant { to, value } => self.set(to, Value::Constant(value)),
+            Effect::Store { memory, reg } => {
+                let saves = self.value(reg) == Value::Callers;
+                let register = saves.then_some(Register::Gpr(reg));
+                self.write(offset, self.depth(memory), 8, register)?;
+            }
+            Effect::StorePart { memory, size } => {
+                self.write(offset, self.depth(memory), size, None)?;
+            }
+            Effect::StoreXmm { memory, number } => {
+                let saves = self.xmms_changed & 1 << number == 0;
+                let register = saves.then_some(Register::Xmm(number));
+                self.write(offset, self.depth(memory), 16, register)?;
+            }
+            Effect::Load { reg, .. } | Effect::Changes(reg) => self.set(reg, Value::Other),
+            Effect::LoadXmm { number, .. } => self.xmms_changed |= 1 << number,
+            // What touches pages keeps even those, `rax` among them.
+            Effect::Call => {
+                self.set(Gpr::R10, Value::Other);
+                self.set(Gpr::R11, Value::Other);
+            }
+            Effect::Branch(_)
+            | Effect::Jump(_)
+            | Effect::Leaves
+            | Effect::LeavesUnseen
+            | Effect::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, offset: u32, to: Gpr, value: Value) -> Result<(), CodeMismatch> {
+        match (to, value) {
+            (Gpr::Rsp, Value::Address(depth)) => self.rsp = depth,
+            (Gpr::Rsp, _) => return Err(CodeMismatch::Undescribed { offset }),
+            _ => self.set(to, value),
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        offset: u32,
+        depth: Option<i64>,
+        size: i64,
+        register: Option<Register>,
+    ) -> Result<(), CodeMismatch> {
+        let Some(depth) = depth else { return Ok(()) };
+        let overlaps = |slot: &Slot| {
+            // Addresses grow as depths shrink.
+            depth > slot.depth - slot.register.size() && slot.depth > depth - size
+        };
+        if self.slots.iter().any(overlaps) {
+            return Err(CodeMismatch::Overwrites { offset });
+        }
+        if let Some(register) = register {
+            self.slots.push(Slot {
+                register,
+                depth,
+                offset,
+            });
+        }
+        Ok(())
+    }
+}
