@@ -50,7 +50,7 @@ fn check(layout: &FrameLayout, options: Options, cie: &str, fde: &str) {
     let mut expected = bytes(cie);
     let mut body = bytes(fde);
     // Its length, its distance, two addresses.
-    while (4 + 4 + 16 + body.len()) % 8 != 0 {
+    while !(4 + 4 + 16 + body.len()).is_multiple_of(8) {
         body.push(0);
     }
     let len = 4 + 16 + body.len() as u32;
