@@ -1,0 +1,3 @@
+//! Windows' unwind information: what is encoded, what is read, where a walk leads.
+
+mod goldens;
