@@ -1,3 +1,5 @@
 //! Windows' unwind information: what is encoded, what is read, where a walk leads.
 
+mod errors;
 mod goldens;
+mod tables;
