@@ -5,6 +5,7 @@ mod epilogues;
 mod errors;
 mod frames;
 mod goldens;
+mod llvm;
 mod machine;
 mod tables;
 mod totality;
