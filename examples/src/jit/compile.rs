@@ -100,8 +100,8 @@ impl Body<'_> {
                 self.code.extend([0x48, 0x89, 0xc1]); // mov rcx, rax
                 self.word(0x8b, used); // mov rax, [slot]
                 self.code.extend_from_slice(match operator {
-                    Operator::Add => &[0x48, 0x01, 0xc8],      // add rax, rcx
-                    Operator::Subtract => &[0x48, 0x29, 0xc8], // sub rax, rcx
+                    Operator::Add => &[0x48, 0x01, 0xc8],            // add rax, rcx
+                    Operator::Subtract => &[0x48, 0x29, 0xc8],       // sub rax, rcx
                     Operator::Multiply => &[0x48, 0x0f, 0xaf, 0xc1], // imul rax, rcx
                 });
             }

@@ -15,7 +15,7 @@ use super::program::Program;
 /// How many fibers are parked in compiled code at once.
 const FIBERS: i64 = 1_000;
 
-pub(crate) fn run() -> Result<(), Box<dyn Error>> {
+pub(crate) fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
     // A panic is part of the show: its message comes with `join`.
     std::panic::set_hook(Box::new(|_| {}));
     for (abi, name) in [(Abi::SysV, "sysv64"), (Abi::Win64, "win64")] {
@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
 }
 
 /// What the compiler says of a function: the same list of steps that the unwinder gets.
-fn describe(abi: Abi) -> Result<(), Box<dyn Error>> {
+fn describe(abi: Abi) -> Result<(), Box<dyn Error + Send + Sync>> {
     let text = "3 * x + twice(x - 1)";
     let (code, layout) = compile(&Expr::parse(text)?, abi)?;
     layout.check_code(&code)?;
@@ -38,8 +38,8 @@ fn describe(abi: Abi) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn on_fibers(abi: Abi) -> Result<(), Box<dyn Error>> {
-    let program = |text: &str| -> Result<Arc<Program>, Box<dyn Error>> {
+fn on_fibers(abi: Abi) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let program = |text: &str| -> Result<Arc<Program>, Box<dyn Error + Send + Sync>> {
         Ok(Arc::new(Program::new(text, abi)?))
     };
 
@@ -73,7 +73,10 @@ fn on_fibers(abi: Abi) -> Result<(), Box<dyn Error>> {
     let Err(error) = failed.join() else {
         return Err("it should have panicked".into());
     };
-    println!("a panic came through it: {error}; destructors run: {}", drops.load(Ordering::Relaxed));
+    println!(
+        "a panic came through it: {error}; destructors run: {}",
+        drops.load(Ordering::Relaxed)
+    );
 
     let counted = Counted(Arc::clone(&drops));
     let long = program("1 + wait(3600000)")?;
@@ -88,7 +91,10 @@ fn on_fibers(abi: Abi) -> Result<(), Box<dyn Error>> {
     let Err(error) = parked.join() else {
         return Err("it should have been cancelled".into());
     };
-    println!("cancelled while parked in it: {error}; destructors run: {}", drops.load(Ordering::Relaxed));
+    println!(
+        "cancelled while parked in it: {error}; destructors run: {}",
+        drops.load(Ordering::Relaxed)
+    );
     Ok(())
 }
 

@@ -184,11 +184,20 @@ mod tests {
 
     #[test]
     fn what_is_wrong_and_where() {
-        assert_eq!(error(""), "at byte 0: expected a number, `x`, a call or `(`");
-        assert_eq!(error("1 +"), "at byte 3: expected a number, `x`, a call or `(`");
+        assert_eq!(
+            error(""),
+            "at byte 0: expected a number, `x`, a call or `(`"
+        );
+        assert_eq!(
+            error("1 +"),
+            "at byte 3: expected a number, `x`, a call or `(`"
+        );
         assert_eq!(error("1 2"), "at byte 2: expected an operator or the end");
         assert_eq!(error("(1"), "at byte 2: expected `)`");
-        assert_eq!(error("y"), "at byte 1: expected `(` after the name of a function");
+        assert_eq!(
+            error("y"),
+            "at byte 1: expected `(` after the name of a function"
+        );
         assert_eq!(
             error("9223372036854775808"),
             "at byte 0: expected a number below 2^63"

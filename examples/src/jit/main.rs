@@ -69,7 +69,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn eval(expression: &str, x: i64, convention: Convention) -> Result<(), Box<dyn Error>> {
+fn eval(
+    expression: &str,
+    x: i64,
+    convention: Convention,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let abi = match convention {
         Convention::Sysv64 => Abi::SysV,
         Convention::Win64 => Abi::Win64,

@@ -1,21 +1,21 @@
 //! A backtrace in few lines: from a function of the host, across compiled code, to the worker's thread.
 
-use std::ffi::c_void;
-
-/// The frames of the calling fiber and of the worker below it, innermost first: Sisal's, this program's, and those that nobody has a name for.
+/// The frames of the calling fiber and of the worker below it, innermost first: Sisal's, this program's, and those that
+/// nobody has a name for.
 pub(crate) fn from_here() -> Vec<String> {
     let mut lines = Vec::new();
     backtrace::trace(|frame| {
-        let before = lines.len();
+        let mut has_name = false;
         backtrace::resolve_frame(frame, |symbol| {
-            if let Some(name) = symbol.name() {
-                lines.extend(of_interest(&format!("{name:#}")));
-            } else if lines.len() == before {
-                lines.push(unnamed(frame.ip()));
-            }
+            has_name |= symbol.name().is_some();
+            lines.extend(
+                symbol
+                    .name()
+                    .and_then(|name| of_interest(&format!("{name:#}"))),
+            );
         });
-        if lines.len() == before && !has_symbol(frame) {
-            lines.push(unnamed(frame.ip()));
+        if !has_name && !frame.ip().is_null() {
+            lines.push(format!("compiled code at {:p}", frame.ip()));
         }
         true
     });
@@ -23,17 +23,7 @@ pub(crate) fn from_here() -> Vec<String> {
     lines
 }
 
-fn has_symbol(frame: &backtrace::Frame) -> bool {
-    let mut found = false;
-    backtrace::resolve_frame(frame, |_| found = true);
-    found
-}
-
-fn unnamed(ip: *mut c_void) -> String {
-    format!("compiled code at {ip:p}")
-}
-
-/// The functions that tell the story, not those of std and closures' shims.
+/// The functions that tell the story, not those of std.
 fn of_interest(name: &str) -> Option<String> {
     let ours = name.starts_with("sisal") || name.starts_with("switch_asm");
     (ours && !name.contains("stack::from_here")).then(|| name.to_owned())
