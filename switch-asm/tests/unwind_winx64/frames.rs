@@ -162,7 +162,18 @@ fn leave(random: &mut Random, at: usize) -> Vec<u8> {
 }
 
 impl Frame {
+    /// Left by any instruction that ends an epilogue.
     pub(crate) fn random(random: &mut Random) -> Frame {
+        Frame::left_by(random, leave)
+    }
+
+    /// Left by `ret` only.
+    pub(crate) fn returning(random: &mut Random) -> Frame {
+        let returns: [&[u8]; 4] = [&[0xc3], &[0xc3], &[0xf3, 0xc3], &[0xc2, 0, 0]];
+        Frame::left_by(random, |random, _| random.pick(&returns).to_vec())
+    }
+
+    fn left_by(random: &mut Random, leave: impl Fn(&mut Random, usize) -> Vec<u8>) -> Frame {
         let ops = steps(random);
         let mut builder = FrameLayout::builder();
         let mut points = vec![(0, Moment::Prologue(0))];

@@ -1,6 +1,7 @@
 //! Windows' unwind information: what is encoded, what is read, where a walk leads.
 
 mod chains;
+mod cranelift;
 mod epilogues;
 mod errors;
 mod frames;
@@ -10,3 +11,4 @@ mod machine;
 mod tables;
 mod totality;
 mod walks;
+mod wine;
