@@ -75,7 +75,7 @@ fn complete(section: &[u8]) -> Result<(), RegisterError> {
         match u32::from_le_bytes(*len) as usize {
             0 if at + 4 == section.len() => return Ok(()),
             0 => return Err(bad),
-            len if len < section.len() - at => at += 4 + len,
+            len if 4 + len <= section.len() - at => at += 4 + len,
             _ => return Err(bad),
         }
     }
