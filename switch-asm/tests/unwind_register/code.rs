@@ -121,3 +121,39 @@ pub(crate) fn as_win64(region: &CodeRegion, number: usize) -> Win64 {
     // SAFETY: that is its signature.
     unsafe { std::mem::transmute(region.function(number)) }
 }
+
+/// Calls one of [`win64`]'s.
+///
+/// By its convention it keeps `rsi`, `rdi` and `xmm6` to `xmm15`, but Linux's unwinders give back what System V keeps and no more. So a
+/// landing pad in the frame that calls it may find garbage in them, and this function has none.
+///
+/// # Safety
+/// It is one of them, and its region lives.
+#[inline(never)]
+pub(crate) unsafe fn call_win64(
+    function: Win64,
+    callback: extern "win64-unwind" fn(usize),
+    arg: usize,
+) {
+    // SAFETY: this function's contract.
+    unsafe { function(callback, arg) };
+}
+
+/// A Windows function that does what a System V function does, and unwinds as it does.
+///
+/// With LLVM's libunwind that must not be one of Rust's: those say where they save XMM registers, and it refuses to walk through them.
+macro_rules! win64_callback {
+    ($name:ident, $sysv:ident) => {
+        #[cfg(target_env = "gnu")]
+        extern "win64-unwind" fn $name(arg: usize) {
+            $sysv(arg);
+        }
+
+        #[cfg(target_env = "musl")]
+        #[unsafe(naked)]
+        extern "win64-unwind" fn $name(_: usize) {
+            std::arch::naked_asm!("mov rdi, rcx", "jmp {}", sym $sysv)
+        }
+    };
+}
+pub(crate) use win64_callback;

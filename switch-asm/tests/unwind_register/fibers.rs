@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use switch_asm::unwind_info::CodeRegion;
 use switch_asm::{Coroutine, CoroutineResult, Yielder};
 
-use crate::code;
+use crate::code::{self, win64_callback};
 
 thread_local! {
     static CALLBACKS_LEFT: Cell<u32> = const { Cell::new(0) };
@@ -32,20 +32,14 @@ impl Drop for Left {
 
 type Resumed = Yielder<u32, u32>;
 
-fn suspends(arg: usize) {
+extern "sysv64-unwind" fn suspends(arg: usize) {
     let _left = Left;
     // SAFETY: `start` passes its yielder.
     let yielder = unsafe { &*(arg as *const Resumed) };
     assert_eq!(yielder.suspend(1), 2);
 }
 
-extern "sysv64-unwind" fn suspends_sysv(arg: usize) {
-    suspends(arg);
-}
-
-extern "win64-unwind" fn suspends_win64(arg: usize) {
-    suspends(arg);
-}
+win64_callback!(suspends_win64, suspends);
 
 /// A coroutine that has the only reference to its region, and suspends in two callbacks, each in a frame of it.
 fn start() -> Coroutine<u32, u32, ()> {
@@ -56,8 +50,8 @@ fn start() -> Coroutine<u32, u32, ()> {
         let arg = std::ptr::from_ref(yielder).addr();
         // SAFETY: this closure has the region.
         unsafe {
-            code::as_sysv(&region, 0)(suspends_sysv, arg);
-            code::as_win64(&region, 1)(suspends_win64, arg);
+            code::as_sysv(&region, 0)(suspends, arg);
+            code::call_win64(code::as_win64(&region, 1), suspends_win64, arg);
         }
         drop(region);
     })

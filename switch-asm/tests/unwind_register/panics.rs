@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::code::{self, CLOBBERED};
+use crate::code::{self, CLOBBERED, win64_callback};
 use crate::unwinder::{Frame, KEPT, keeper, walk};
 
 thread_local! {
@@ -17,17 +17,13 @@ extern "sysv64-unwind" fn walks(_: usize) {
     SEEN.set(walk());
 }
 
-extern "win64-unwind" fn walks_win64(_: usize) {
-    SEEN.set(walk());
-}
+win64_callback!(walks_win64, walks);
 
 extern "sysv64-unwind" fn throws(arg: usize) {
     resume_unwind(Box::new(arg));
 }
 
-extern "win64-unwind" fn throws_win64(arg: usize) {
-    resume_unwind(Box::new(arg));
-}
+win64_callback!(throws_win64, throws);
 
 extern "sysv64-unwind" fn captures(_: usize) {
     TRACE.set(Backtrace::force_capture().to_string());
@@ -103,7 +99,7 @@ fn a_panic_passes() {
         let result = with_live_values(|| {
             let _guard = Guard(&drops);
             // SAFETY: the region lives.
-            unsafe { win64(throws_win64, n) };
+            unsafe { code::call_win64(win64, throws_win64, n) };
         });
         assert_eq!(result, (true, 255));
         assert_eq!(drops.get(), 2 * n as u32);
@@ -129,16 +125,17 @@ fn a_panic_has_its_payload_and_its_hook() {
 #[test]
 fn one_panic_passes_both_conventions() {
     thread_local!(static OUTER: Cell<Option<code::SysV>> = const { Cell::new(None) });
-    extern "win64-unwind" fn calls_on(arg: usize) {
+    extern "sysv64-unwind" fn calls_on(arg: usize) {
         let sysv = OUTER.get().expect("it was set");
         // SAFETY: the region lives.
         unsafe { sysv(throws, arg) };
     }
+    win64_callback!(calls_on_win64, calls_on);
     let region = code::region();
     OUTER.set(Some(code::as_sysv(&region, 0)));
     let win64 = code::as_win64(&region, 1);
     // SAFETY: the region lives.
-    let result = catch_unwind(|| unsafe { win64(calls_on, 9) });
+    let result = catch_unwind(|| unsafe { code::call_win64(win64, calls_on_win64, 9) });
     let payload = result.expect_err("it panics");
     assert_eq!(payload.downcast_ref::<usize>(), Some(&9));
 }
@@ -149,14 +146,12 @@ fn it_returns_too() {
     extern "sysv64-unwind" fn adds(arg: usize) {
         SUM.set(SUM.get() + arg);
     }
-    extern "win64-unwind" fn adds_win64(arg: usize) {
-        SUM.set(SUM.get() + arg);
-    }
+    win64_callback!(adds_win64, adds);
     let region = code::region();
     // SAFETY: the region lives.
     unsafe {
         code::as_sysv(&region, 0)(adds, 40);
-        code::as_win64(&region, 1)(adds_win64, 2);
+        code::call_win64(code::as_win64(&region, 1), adds_win64, 2);
     }
     assert_eq!(SUM.get(), 42);
 }
