@@ -36,10 +36,8 @@ fn writable_or_executable_or_gone() {
         Some("r-xp")
     );
     // SAFETY: that is where the code is.
-    assert_eq!(
-        unsafe { std::slice::from_raw_parts(address, code.len()) },
-        code
-    );
+    let copied = unsafe { std::slice::from_raw_parts(address, code.len()) };
+    assert_eq!(copied, code);
     let moved = std::thread::spawn(move || region).join().expect("it moves");
     assert_eq!(access(address).as_deref(), Some("r-xp"));
     drop(moved);
@@ -64,10 +62,8 @@ fn functions_are_where_it_said() {
     }
     // What lies between them traps.
     // SAFETY: between the first and the second.
-    assert_eq!(
-        unsafe { std::slice::from_raw_parts(said[0].wrapping_add(1), 15) },
-        [0xcc; 15]
-    );
+    let gap = unsafe { std::slice::from_raw_parts(said[0].wrapping_add(1), 15) };
+    assert_eq!(gap, [0xcc; 15]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Registration {
     ///
     /// # Errors
     /// [`RegisterError::BadSection`] if it is not complete, [`RegisterError::Unsupported`] where unwinders read
-    /// something else.
+    /// something else: on Windows, and with versions of LLVM's libunwind from before 2021.
     ///
     /// # Safety
     /// Until the registration has been dropped:
@@ -55,7 +55,7 @@ impl Registration {
     ///
     /// # Safety
     /// That of [`eh_frame`](Self::eh_frame); also, the table's `xdata` lies at its address and stays there unchanged.
-    #[cfg(windows)]
+    #[cfg(all(windows, target_arch = "x86_64"))]
     pub unsafe fn function_table(
         table: crate::unwind_info::winx64::Table,
     ) -> Result<Registration, RegisterError> {
