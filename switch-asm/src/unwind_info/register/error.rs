@@ -4,7 +4,7 @@ use core::fmt;
 use std::io;
 
 use crate::unwind_info::dwarf::DwarfError;
-#[cfg(windows)]
+#[cfg(all(windows, target_arch = "x86_64"))]
 use crate::unwind_info::winx64::EncodeError;
 
 /// Why there is no such [`Registration`](super::Registration) or [`CodeRegion`](super::CodeRegion).
@@ -44,7 +44,7 @@ pub enum RegisterError {
     /// The functions cannot be described in an `.eh_frame` section.
     Dwarf(DwarfError),
     /// The functions cannot be described in a function table.
-    #[cfg(windows)]
+    #[cfg(all(windows, target_arch = "x86_64"))]
     Table(EncodeError),
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for RegisterError {
             }
             E::Memory { what, error } => write!(f, "cannot {what}: {error}"),
             E::Dwarf(error) => error.fmt(f),
-            #[cfg(windows)]
+            #[cfg(all(windows, target_arch = "x86_64"))]
             E::Table(error) => error.fmt(f),
         }
     }
@@ -84,7 +84,7 @@ impl From<DwarfError> for RegisterError {
     }
 }
 
-#[cfg(windows)]
+#[cfg(all(windows, target_arch = "x86_64"))]
 impl From<EncodeError> for RegisterError {
     fn from(error: EncodeError) -> RegisterError {
         RegisterError::Table(error)

@@ -5,7 +5,8 @@
 //! | [`CodeRegion`] | memory for many functions, and their registration: nothing can be dropped in a wrong order |
 //! | [`Registration`] | of a section, for code in memory of one's own |
 //!
-//! Linux, with libgcc's unwinder (glibc targets) or LLVM's (musl targets), and Windows.
+//! x86_64 Linux, with libgcc's unwinder (glibc targets) or LLVM's (musl targets), and x86_64 Windows. Elsewhere everything is
+//! [`RegisterError::Unsupported`].
 
 mod builder;
 mod error;
@@ -13,10 +14,10 @@ mod region;
 mod registration;
 
 cfg_if::cfg_if! {
-    if #[cfg(target_os = "linux")] {
+    if #[cfg(all(target_os = "linux", target_arch = "x86_64", target_pointer_width = "64"))] {
         mod linux;
         use linux as os;
-    } else if #[cfg(windows)] {
+    } else if #[cfg(all(windows, target_arch = "x86_64"))] {
         mod windows;
         use windows as os;
     } else {

@@ -22,7 +22,16 @@ use super::registration::Registration;
 ///   has not ended it, and to drop that fiber unwinds its stack, so the region outlives the fiber too. An `Arc` of the
 ///   region in the fiber's own closure is enough: it is dropped after the frames that the closure called.
 ///
-/// Callbacks that may panic are `extern "sysv64-unwind"` or `extern "win64-unwind"`.
+/// # Panics through them
+///
+/// Callbacks that may panic are `extern "sysv64-unwind"` or `extern "win64-unwind"`: with another ABI the panic aborts there.
+///
+/// On Linux a panic that passes a function of Windows' convention gives back what System V keeps, and loses `rsi`, `rdi` and `xmm6` to
+/// `xmm15`. Whoever called it expects these to be kept, so a landing pad in that frame may find garbage in them. Call such a
+/// function from one that is `#[inline(never)]` and has nothing to drop, or through an entry of System V's convention.
+///
+/// With LLVM's libunwind (musl targets) a panic cannot leave a Rust function that is `extern "win64-unwind"`: the
+/// compiler says where that saves XMM registers, and that unwinder refuses to walk on. Use `extern "sysv64-unwind"` there.
 ///
 /// # How many
 ///
@@ -47,8 +56,7 @@ use super::registration::Registration;
 // The order of fields is the order of drops.
 #[derive(Debug)]
 pub struct CodeRegion {
-    #[expect(dead_code, reason = "for its drop")]
-    registration: Registration,
+    _registration: Registration,
     pages: Pages,
     functions: Vec<usize>,
 }
@@ -68,7 +76,7 @@ impl CodeRegion {
         functions: Vec<usize>,
     ) -> CodeRegion {
         CodeRegion {
-            registration,
+            _registration: registration,
             pages,
             functions,
         }

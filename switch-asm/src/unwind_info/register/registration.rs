@@ -16,7 +16,9 @@ use super::os;
 /// a tenth of a second to many. Whoever has thousands all the same should drop them newest first.
 #[derive(Debug)]
 #[must_use = "dropped, it is registered no more"]
-pub struct Registration(#[expect(dead_code, reason = "for its drop")] os::Registered);
+pub struct Registration {
+    _registered: os::Registered,
+}
 
 // It moves between threads: unwinders lock their lists.
 const _: () = {
@@ -30,7 +32,7 @@ impl Registration {
     ///
     /// # Errors
     /// [`RegisterError::BadSection`] if it is not complete, [`RegisterError::Unsupported`] where unwinders read
-    /// something else.
+    /// something else: on Windows, and with versions of LLVM's libunwind from before 2021.
     ///
     /// # Safety
     /// Until the registration has been dropped:
@@ -45,7 +47,10 @@ impl Registration {
     pub unsafe fn eh_frame(section: Vec<u8>) -> Result<Registration, RegisterError> {
         complete(&section)?;
         // SAFETY: complete; the rest is this function's contract.
-        unsafe { os::Registered::eh_frame(section) }.map(Registration)
+        let registered = unsafe { os::Registered::eh_frame(section) }?;
+        Ok(Registration {
+            _registered: registered,
+        })
     }
 
     /// Registers a function table with `RtlAddFunctionTable`. An empty one is fine.
@@ -55,12 +60,15 @@ impl Registration {
     ///
     /// # Safety
     /// That of [`eh_frame`](Self::eh_frame); also, the table's `xdata` lies at its address and stays there unchanged.
-    #[cfg(windows)]
+    #[cfg(all(windows, target_arch = "x86_64"))]
     pub unsafe fn function_table(
         table: crate::unwind_info::winx64::Table,
     ) -> Result<Registration, RegisterError> {
         // SAFETY: this function's contract.
-        unsafe { os::Registered::function_table(table) }.map(Registration)
+        let registered = unsafe { os::Registered::function_table(table) }?;
+        Ok(Registration {
+            _registered: registered,
+        })
     }
 }
 
@@ -75,7 +83,7 @@ fn complete(section: &[u8]) -> Result<(), RegisterError> {
         match u32::from_le_bytes(*len) as usize {
             0 if at + 4 == section.len() => return Ok(()),
             0 => return Err(bad),
-            len if len < section.len() - at => at += 4 + len,
+            len if 4 + len <= section.len() - at => at += 4 + len,
             _ => return Err(bad),
         }
     }
