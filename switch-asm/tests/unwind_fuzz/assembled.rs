@@ -45,6 +45,10 @@ impl Making {
             },
             _ => Entry::Call,
         };
+        Making::entered_by(entry, rng)
+    }
+
+    pub(crate) fn entered_by(entry: Entry, rng: &mut Rng) -> Making {
         let mut making = Making {
             abi: rng.pick(&[Abi::SysV, Abi::Win64]),
             entry,
@@ -311,6 +315,14 @@ impl Making {
         // A callee keeps no frame register that is none of those.
         body.calls = self.frame.is_none_or(|(reg, _)| self.abi.keeps(reg));
         body.write(&mut self.asm.code, rng);
+    }
+
+    pub(crate) fn saves(&self, reg: Gpr) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|&(_, op)| match op {
+            Op::Push(saved) | Op::SaveGpr { reg: saved, .. } => saved == reg,
+            _ => false,
+        })
     }
 
     pub(crate) fn layout(&self, prologue_len: u32) -> LayoutBuilder {

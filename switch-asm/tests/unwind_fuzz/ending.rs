@@ -59,6 +59,7 @@ pub(crate) fn release(
     if making.allocated == 0 && !making.moves {
         return;
     }
+    let saves_r11 = making.saves(Gpr::R11);
     let asm = &mut making.asm;
     match making.frame {
         Some((reg, offset)) if making.moves || rng.once_in(2) => {
@@ -79,7 +80,7 @@ pub(crate) fn release(
                 asm.memory(rng, 0x8d, Gpr::Rsp, reg, disp);
             }
         }
-        None if making.allocated == 8 && rng.once_in(2) => asm.pop(rng, Gpr::R11),
+        None if making.allocated == 8 && !saves_r11 && rng.once_in(2) => asm.pop(rng, Gpr::R11),
         None if rng.once_in(10) => {
             let disp = making.allocated.into();
             asm.memory(rng, 0x8d, Gpr::Rsp, Gpr::Rsp, disp);

@@ -3,12 +3,15 @@
 //! Its faults are excluded by the instruction that brings them out, and counted. That they still are faults is
 //! looked at too: a point that it got right all the same is not counted.
 
+use std::ops::Range;
+
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 
-use crate::machine::CODE;
-use crate::subject::Subject;
+use switch_asm::unwind_info::Epilogue;
 
-/// Why it is wrong in an epilogue.
+use crate::machine::CODE;
+
+/// Why it is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// It does not know the instruction that leaves: `rep ret`, `ret n`, a prefix F2, an indirect jump
@@ -16,20 +19,24 @@ pub(crate) enum Fault {
     Terminator,
     /// It takes the displacement of `lea rsp, [reg - n]` for a large positive one.
     NegativeRelease,
+    /// It reads what an odd number of codes is chained to two bytes too early.
+    OddChain,
+    /// It takes every direct jump for the end of the function.
+    JumpWithin,
 }
 
 /// The fault that each offset of a function brings out.
 pub(crate) struct Faults(Vec<Option<Fault>>);
 
 impl Faults {
-    pub(crate) fn of(subject: &Subject) -> Faults {
-        let mut faults = vec![None; subject.code.len()];
-        for epilogue in subject.layout.epilogues() {
-            let bytes = &subject.code[epilogue.start() as usize..epilogue.end() as usize];
+    /// In a function with these epilogues.
+    pub(crate) fn new(code: &[u8], epilogues: &[Epilogue]) -> Faults {
+        let mut faults = vec![None; code.len()];
+        for epilogue in epilogues {
+            let bytes = &code[epilogue.start() as usize..epilogue.end() as usize];
             let rip = CODE + u64::from(epilogue.start());
-            let all: Vec<Instruction> = Decoder::with_ip(64, bytes, rip, DecoderOptions::NONE)
-                .iter()
-                .collect();
+            let decoder = Decoder::with_ip(64, bytes, rip, DecoderOptions::NONE);
+            let all: Vec<Instruction> = decoder.into_iter().collect();
             let unknown = all.last().is_some_and(|last| !knows(last, bytes));
             let mut moved = false;
             for one in &all {
@@ -44,6 +51,11 @@ impl Faults {
             }
         }
         Faults(faults)
+    }
+
+    /// All of a part of the code brings it out.
+    pub(crate) fn all(&mut self, part: Range<usize>, fault: Fault) {
+        self.0[part].fill(Some(fault));
     }
 
     pub(crate) fn at(&self, pc: u32) -> Option<Fault> {

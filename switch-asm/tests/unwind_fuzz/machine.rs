@@ -117,7 +117,7 @@ impl Machine {
                 }
                 return Did::Leave;
             }
-            M::Iretq => return Did::Leave,
+            M::Iretq | M::Ud2 => return Did::Leave,
             other => panic!("{other:?} at {at}: {code:02x?}"),
         }
         Did::Step

@@ -20,11 +20,14 @@
 mod asm;
 mod assembled;
 mod body;
+mod chains;
 mod emitted;
 mod ending;
 mod faults;
+mod fibers;
 mod machine;
 mod memory;
+mod mutants;
 mod rng;
 mod subject;
 mod tally;
@@ -74,4 +77,29 @@ fn every_point_of_random_functions() {
     println!("unwind fuzz: seed {seed}, {threads} threads: {total}");
     assert!(total.points >= points);
     total.assert_clean();
+    assert!(total.emitted > 0 && total.assembled > 0 && total.interrupted > 0);
+}
+
+#[test]
+fn every_point_of_chained_regions() {
+    let seed = seed();
+    let tally = chains::random(seed, 20_000);
+    println!("unwind fuzz, chained regions: seed {seed}: {tally}");
+    tally.assert_clean();
+}
+
+#[test]
+fn every_point_below_a_caller_on_another_stack() {
+    let seed = seed();
+    let tally = fibers::random(seed, 20_000);
+    println!("unwind fuzz, callers on other stacks: seed {seed}: {tally}");
+    tally.assert_clean();
+}
+
+#[test]
+fn wrong_information_is_seen_to_be_wrong() {
+    let seed = seed();
+    let table = mutants::all(seed, 24_000);
+    println!("unwind fuzz, mutants: seed {seed}\n{table}");
+    table.assert_caught();
 }

@@ -19,7 +19,7 @@ impl Rng {
 
     /// One of `0..end`.
     pub(crate) fn below(&mut self, end: u32) -> u32 {
-        ((self.word() >> 32) * u64::from(end) >> 32) as u32
+        (((self.word() >> 32) * u64::from(end)) >> 32) as u32
     }
 
     /// True once in `n`.

@@ -9,7 +9,7 @@ use switch_asm::unwind_info::winx64;
 use crate::faults::{Fault, Faults};
 use crate::machine::Machine;
 use crate::rng::Rng;
-use crate::subject::{Entry, Registers, Subject};
+use crate::subject::{Entry, Kept, Point, Registers, Subject};
 use crate::walkers::{Rows, Windows};
 use crate::{assembled, emitted};
 
@@ -20,14 +20,23 @@ const TOLD: usize = 5;
 pub(crate) struct Tally {
     pub(crate) points: u64,
     returns: u64,
-    emitted: u64,
-    assembled: u64,
-    interrupted: u64,
+    pub(crate) emitted: u64,
+    pub(crate) assembled: u64,
+    pub(crate) interrupted: u64,
     /// Random choices of which no function can be made.
-    impossible: u64,
+    pub(crate) impossible: u64,
     failures: u64,
     told: Vec<String>,
     excluded: BTreeMap<Fault, u64>,
+}
+
+/// One walker's answer at a point.
+pub(crate) struct Answer<'a> {
+    pub(crate) walker: &'static str,
+    pub(crate) found: Option<Registers>,
+    /// Where it is the peer's for Windows: its fault there.
+    pub(crate) fault: Option<Fault>,
+    pub(crate) what: &'a dyn Fn() -> String,
 }
 
 impl Tally {
@@ -50,7 +59,29 @@ impl Tally {
             eprintln!("{told}");
         }
         assert_eq!(self.failures, 0, "points where a walker was wrong");
-        assert!(self.emitted > 0 && self.assembled > 0 && self.interrupted > 0);
+        assert!(self.points > 0);
+    }
+
+    pub(crate) fn point(&mut self, point: &Point<'_>) {
+        self.points += 1;
+        self.returns += u64::from(point.returns);
+    }
+
+    pub(crate) fn answer(&mut self, point: &Point<'_>, kept: Kept, answer: Answer<'_>) {
+        let wrong = match answer.found {
+            Some(found) => kept.difference(&found, point.truth),
+            None => Some("no step".into()),
+        };
+        let Some(wrong) = wrong else { return };
+        if let Some(fault) = answer.fault {
+            *self.excluded.entry(fault).or_default() += 1;
+            return;
+        }
+        let (walker, pc, returns) = (answer.walker, point.pc, point.returns);
+        self.fail(|| {
+            let what = (answer.what)();
+            format!("{walker} at {pc} (a return address: {returns}): {wrong}\n{what}")
+        });
     }
 
     fn fail(&mut self, told: impl FnOnce() -> String) {
@@ -120,34 +151,26 @@ fn check(subject: &Subject, seed: u64, machine: &mut Machine, rng: &mut Rng, tal
     };
     let gimli = Rows::gimli(&subject.layout, Options::default().xmm(true), encoding);
     let rows = Rows::ours(&subject.layout);
-    let faults = Faults::of(subject);
+    let faults = Faults::new(&subject.code, subject.layout.epilogues());
     let kept = subject.kept();
+    let what = || describe(subject, seed);
     subject.run(machine, rng, |point| {
-        tally.points += 1;
-        tally.returns += u64::from(point.returns);
-        let wrong = |found: Option<Registers>| match found {
-            Some(found) => kept.difference(&found, point.truth),
-            None => Some("no step".into()),
-        };
+        tally.point(point);
+        let fault = faults.at(point.pc);
         let all = [
-            ("ours", windows.ours(&subject.code, point)),
-            ("gimli", gimli.walk(point)),
-            ("our rows", rows.walk(point)),
-            ("pe-unwind-info", windows.peer(&subject.code, point)),
+            ("ours", windows.ours(&subject.code, point), None),
+            ("gimli", gimli.walk(point), None),
+            ("our rows", rows.walk(point), None),
+            ("peer", windows.peer(&subject.code, point), fault),
         ];
-        for (walker, found) in all {
-            let Some(wrong) = wrong(found) else { continue };
-            if walker == "pe-unwind-info"
-                && let Some(fault) = faults.at(point.pc)
-            {
-                *tally.excluded.entry(fault).or_default() += 1;
-                continue;
-            }
-            let (pc, returns) = (point.pc, point.returns);
-            tally.fail(|| {
-                let what = describe(subject, seed);
-                format!("{walker} at {pc} (a return address: {returns}): {wrong}\n{what}")
-            });
+        for (walker, found, fault) in all {
+            let answer = Answer {
+                walker,
+                found,
+                fault,
+                what: &what,
+            };
+            tally.answer(point, kept, answer);
         }
     });
 }
