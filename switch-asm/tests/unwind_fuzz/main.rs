@@ -15,7 +15,6 @@
 //! | `mutants` | wrong information, which must be seen to be wrong |
 //!
 //! `SISAL_FUZZ_SEED` and `SISAL_FUZZ_POINTS` say which functions and how many points; a failure says its seed.
-#![cfg(feature = "unwind-info")]
 
 mod asm;
 mod assembled;

@@ -78,7 +78,7 @@ const ALL: &[Mutation] = &[
     windows("PUSH_NONVOL: the next register", |info| {
         each(info, 0, |slot| slot[1] = slot[1].wrapping_add(0x10))
     }),
-    windows("pushes in the opposite order", reverse_pushes),
+    windows("pushes in the opposite order", |info| reverse_pushes(info)),
     windows("frame offset + 16", |info| {
         framed(info)?;
         info[3] = info[3].wrapping_add(0x10);
@@ -296,7 +296,7 @@ fn framed(info: &[u8]) -> Option<()> {
     (info[3] & 0xf != 0).then_some(())
 }
 
-fn reverse_pushes(info: &mut Vec<u8>) -> Option<()> {
+fn reverse_pushes(info: &mut [u8]) -> Option<()> {
     let pushes = ops(info)
         .into_iter()
         .filter(|&(at, _)| info[at + 1] & 0xf == 0);
