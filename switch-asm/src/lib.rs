@@ -61,8 +61,8 @@
 //!
 //! # Platforms
 //!
-//! x86_64 Linux, and x86_64 UEFI without the features `default-stack` and `unwind`. Anything else is
-//! a compile error until it is built.
+//! x86_64 Linux, and x86_64 UEFI without the features `default-stack` and `unwind`. Anywhere else, with the
+//! feature `unwind-info`, the crate is the module `unwind_info` and nothing else; without it, a compile error.
 
 #![no_std]
 #![cfg_attr(feature = "asm-unwind", feature(asm_unwind))]
@@ -71,18 +71,29 @@ extern crate alloc;
 #[cfg(any(feature = "default-stack", feature = "unwind"))]
 extern crate std;
 
-pub mod arch;
-mod coroutine;
-mod sanitizer;
-mod scoped;
-pub mod stack;
-mod transfer;
-pub mod trap;
-mod unwind;
+cfg_if::cfg_if! {
+    if #[cfg(any(
+        not(feature = "unwind-info"),
+        all(
+            target_arch = "x86_64",
+            any(target_os = "linux", target_os = "uefi"),
+            target_pointer_width = "64"
+        )
+    ))] {
+        pub mod arch;
+        mod coroutine;
+        mod sanitizer;
+        mod scoped;
+        pub mod stack;
+        mod transfer;
+        pub mod trap;
+        mod unwind;
+        mod yielder;
+
+        pub use coroutine::{Coroutine, CoroutineResult};
+        pub use scoped::{ScopedCoroutine, ScopedCoroutineRef};
+        pub use yielder::{Yielder, on_stack};
+    }
+}
 #[cfg(feature = "unwind-info")]
 pub mod unwind_info;
-mod yielder;
-
-pub use coroutine::{Coroutine, CoroutineResult};
-pub use scoped::{ScopedCoroutine, ScopedCoroutineRef};
-pub use yielder::{Yielder, on_stack};
