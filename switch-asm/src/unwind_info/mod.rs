@@ -12,6 +12,7 @@
 //! | [`emit`] | code of prologues and epilogues, and its layout |
 //! | [`winx64`] | Windows: encoder, decoder, virtual unwinder, function tables |
 //! | [`dwarf`] | DWARF: `.eh_frame` sections, rows |
+//! | `CodeRegion`, `Registration` | with the feature `unwind`: code that this process's unwinder knows |
 //!
 //! Nothing here is cut off silently: what a format cannot say is an error.
 
@@ -34,3 +35,5 @@ pub use error::LayoutError;
 pub use layout::{FrameLayout, LayoutBuilder};
 pub use op::{Op, Step};
 pub use reg::{Abi, Gpr, Xmm};
+#[cfg(feature = "unwind")]
+pub use register::{CodeRegion, RegionBuilder, RegisterError, Registration};

@@ -13,7 +13,7 @@ use crate::unwind_info::{FrameLayout, Op};
 /// How a section writes addresses of functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PointerEncoding {
-    /// As they are, in eight bytes. What [`Registration`](crate::unwind_info) wants.
+    /// As they are, in eight bytes. What registration wants.
     Absolute,
     /// In four bytes, from where they are written: for sections that travel with the code, within 2 GiB of it.
     PcRelative,

@@ -18,15 +18,20 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
+        Options::new()
+    }
+}
+
+impl Options {
+    /// What is said if nothing else is asked for.
+    pub const fn new() -> Options {
         Options {
             xmm: false,
             epilogues: true,
             signal: false,
         }
     }
-}
 
-impl Options {
     /// Whether it says where XMM registers are saved. Not for sections that are registered: libgcc
     /// ignores it, so they are not restored in any case, and LLVM's libunwind refuses to walk through such a frame.
     #[must_use]
