@@ -1,6 +1,6 @@
 //! A function under test, and its execution from every boundary's view.
 
-use switch_asm::unwind_info::{Abi, FrameLayout, Gpr, Op};
+use switch_asm::unwind_info::{Abi, Epilogue, EpilogueOp, EpilogueStep, FrameLayout, Gpr, Op};
 
 use crate::machine::{CODE, Did, Machine};
 use crate::memory::TOP;
@@ -95,6 +95,31 @@ pub(crate) struct Point<'a> {
 impl Subject {
     pub(crate) fn kept(&self) -> Kept {
         Kept::by(self.abi, self.layout.steps().iter().map(|step| step.op))
+    }
+
+    /// How far below what the caller's RSP will be saves are counted from.
+    pub(crate) fn base_depth(&self) -> u64 {
+        let ops = self.layout.steps().iter().map(|step| step.op);
+        let before = ops.take_while(|op| !matches!(op, Op::SetFrame { .. }));
+        let moved = before.map(|op| match op {
+            Op::Push(_) => 8,
+            Op::Alloc(size) => size.into(),
+            _ => 0,
+        });
+        8 + moved.sum::<u64>()
+    }
+
+    /// Whether RSP has gone up at `pc`, in an epilogue; `None` at its start.
+    pub(crate) fn in_epilogue(&self, pc: u32) -> Option<bool> {
+        let mut epilogues = self.layout.epilogues().iter();
+        let here = |one: &&Epilogue| (one.start()..one.end()).contains(&pc);
+        let Some(epilogue) = epilogues.find(here) else {
+            return Some(false);
+        };
+        let moved = |step: &EpilogueStep| {
+            matches!(step.op, EpilogueOp::Release | EpilogueOp::Pop(_)) && step.end <= pc
+        };
+        epilogue.steps().iter().any(moved).then_some(true)
     }
 
     /// Executes the function, once for each of its ends.

@@ -172,7 +172,30 @@ fn check(subject: &Subject, seed: u64, machine: &mut Machine, rng: &mut Rng, tal
             };
             tally.answer(point, kept, answer);
         }
+        if subject.entry == Entry::Call {
+            check_base(subject, &windows, point, tally, &what);
+        }
     });
+}
+
+/// The frame base is what handlers get, in the body; and an epilogue is known to be one.
+fn check_base(
+    subject: &Subject,
+    windows: &Windows,
+    point: &Point<'_>,
+    tally: &mut Tally,
+    what: &dyn Fn() -> String,
+) {
+    let Some((base, in_epilogue)) = windows.besides(&subject.code, point) else {
+        return;
+    };
+    let truth = subject.in_epilogue(point.pc);
+    let in_body = point.pc >= subject.layout.prologue_len().into() && truth == Some(false);
+    let right = point.truth.gprs[4] - subject.base_depth();
+    if in_body && base != right || truth.is_some_and(|truth| truth != in_epilogue) {
+        let pc = point.pc;
+        tally.fail(|| format!("at {pc}: frame base {base:#x}, is {right:#x}; in an epilogue: {in_epilogue}, is {truth:?}\n{}", what()));
+    }
 }
 
 fn describe(subject: &Subject, seed: u64) -> String {

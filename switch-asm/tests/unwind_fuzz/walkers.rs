@@ -51,6 +51,19 @@ impl Windows {
         walk(&Function::new(code, &info), point.pc, point.machine)
     }
 
+    /// What ours says besides: the frame base, and whether this is an epilogue.
+    pub(crate) fn besides(&self, code: &[u8], point: &Point<'_>) -> Option<(u64, bool)> {
+        let info = winx64::decode(&self.xdata).ok()?;
+        let mut context = winx64::Context {
+            gprs: point.machine.gprs,
+            ..Default::default()
+        };
+        let function = Function::new(code, &info);
+        let memory = &point.machine.stacks;
+        let unwound = winx64::virtual_unwind(&function, point.pc, &mut context, memory).ok()?;
+        Some((unwound.frame_base, unwound.in_epilogue))
+    }
+
     pub(crate) fn peer(&self, code: &[u8], point: &Point<'_>) -> Option<Registers> {
         let bytes_at = |rva: u32| match rva {
             XDATA.. => self.xdata.get((rva - XDATA) as usize..),
