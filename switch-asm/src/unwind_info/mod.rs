@@ -9,6 +9,7 @@
 //! | module | what |
 //! |---|---|
 //! | root | the model: [`Gpr`], [`Xmm`], [`Abi`], [`Op`], [`FrameLayout`], [`Epilogue`] |
+//! | root | whether code does what its layout says: [`FrameLayout::check_code`], [`FrameLayout::hazards`] |
 //! | [`emit`] | code of prologues and epilogues, and its layout |
 //! | [`winx64`] | Windows: encoder, decoder, virtual unwinder, function tables |
 //! | [`dwarf`] | DWARF: `.eh_frame` sections, rows |

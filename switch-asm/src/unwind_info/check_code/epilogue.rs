@@ -16,7 +16,7 @@ pub(super) fn check(
     code: &[u8],
     mut machine: Machine,
 ) -> Result<(), CodeMismatch> {
-    machine.forget();
+    machine.forget(layout.frame_register().map(|(reg, _)| reg));
     let mut check = Check {
         layout,
         epilogue,

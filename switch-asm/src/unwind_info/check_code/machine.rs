@@ -43,6 +43,8 @@ pub(super) struct Slot {
     pub(super) depth: i64,
     /// The instruction that put it there.
     pub(super) offset: u32,
+    /// Whether the layout speaks of it.
+    pub(super) told: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -88,11 +90,18 @@ impl Machine {
         slots.any(|slot| slot.register == register && slot.depth == depth)
     }
 
+    /// The same, and from now on nothing may overwrite it.
+    pub(super) fn tell(&mut self, register: Register, depth: i64) -> bool {
+        let mut slots = self.slots.iter_mut();
+        let slot = slots.find(|slot| slot.register == register && slot.depth == depth);
+        slot.map(|slot| slot.told = true).is_some()
+    }
+
     /// The body has run: no register is as it was but those that lead to the frame.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, frame: Option<Gpr>) {
         for reg in Gpr::ALL {
             let leads = matches!(self.value(reg), Value::Address(_));
-            if !(leads && Abi::SysV.keeps(reg)) {
+            if !(leads && (Abi::SysV.keeps(reg) || frame == Some(reg))) {
                 self.set(reg, Value::Other);
             }
         }
@@ -197,14 +206,16 @@ impl Machine {
             // Addresses grow as depths shrink.
             depth > slot.depth - slot.register.size() && slot.depth > depth - size
         };
-        if self.slots.iter().any(overlaps) {
+        if self.slots.iter().any(|slot| slot.told && overlaps(slot)) {
             return Err(CodeMismatch::Overwrites { offset });
         }
+        self.slots.retain(|slot| !overlaps(slot));
         if let Some(register) = register {
             self.slots.push(Slot {
                 register,
                 depth,
                 offset,
+                told: false,
             });
         }
         Ok(())

@@ -136,7 +136,7 @@ impl<'a> Check<'a> {
     fn done(&mut self, op: Op, effect: Effect) -> bool {
         match op {
             Op::Push(reg) => {
-                let pushed = self.machine.saved_at(Register::Gpr(reg), self.machine.rsp);
+                let pushed = self.machine.tell(Register::Gpr(reg), self.machine.rsp);
                 self.told[usize::from(reg.number())] = true;
                 pushed && effect == Effect::Push(reg)
             }
@@ -149,11 +149,11 @@ impl<'a> Check<'a> {
             Op::SaveGpr { reg, offset } => {
                 self.told[usize::from(reg.number())] = true;
                 let depth = self.base - i64::from(offset);
-                self.machine.saved_at(Register::Gpr(reg), depth)
+                self.machine.tell(Register::Gpr(reg), depth)
             }
             Op::SaveXmm { reg, offset } => {
                 let depth = self.base - i64::from(offset);
-                self.machine.saved_at(Register::Xmm(reg.number()), depth)
+                self.machine.tell(Register::Xmm(reg.number()), depth)
             }
             // No instruction does these.
             Op::LoadSp { .. } | Op::PushReturn | Op::MachineFrame { .. } => false,

@@ -19,7 +19,8 @@ pub enum EmitError {
         /// Which.
         reg: Xmm,
     },
-    /// `rsp` cannot be saved, and a frame register cannot be saved with `mov`: it is set before.
+    /// `rsp` cannot be saved. With `mov` neither can a frame register, which is set before, nor what the
+    /// probe of a large frame uses.
     BadSave {
         /// Which.
         reg: Gpr,

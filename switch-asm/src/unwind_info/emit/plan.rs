@@ -101,6 +101,15 @@ impl Plan {
         } else if plan.probe == Probe::None && spec.abi == Abi::Win64 {
             return Err(EmitError::NoProbe { size: plan.size() });
         }
+        // A probe comes before the stores.
+        let used: &[Gpr] = match plan.probe {
+            Probe::None => &[],
+            Probe::Inline => &[Gpr::R11],
+            Probe::Call | Probe::CallAt(_) => &[Gpr::Rax, Gpr::R10, Gpr::R11],
+        };
+        if let Some(&reg) = spec.stores.iter().find(|reg| used.contains(reg)) {
+            return Err(EmitError::BadSave { reg });
+        }
         Ok(plan)
     }
 
