@@ -28,6 +28,7 @@
 //! | root | [`Coroutine`], [`ScopedCoroutine`], [`Yielder`], [`CoroutineResult`], [`on_stack`] |
 //! | [`stack`] | the [`Stack`](stack::Stack) trait; `DefaultStack`, one mapping per stack; `Slab`, many guarded stacks in one mapping; `Slabs`, slabs of every size |
 //! | [`trap`] | which stack overflowed; making a coroutine that faulted end |
+//! | `unwind_info` | with the feature `unwind-info`: unwind information for code made at run time, for Windows and DWARF |
 //! | [`arch`] | the primitives without the wrapper, for runtimes that bring their own: unsafe, and exactly documented |
 //!
 //! # What a switch keeps
@@ -52,6 +53,9 @@
 //! `asm-unwind` (nightly, implies `unwind`): panics unwind through the switch
 //! itself. The behaviour is the same; a resume has nothing to check on its way
 //! back.
+//!
+//! `unwind-info`: the module `unwind_info`, which needs `alloc`. With `unwind` too, what it
+//! describes can be registered with the unwinder of the process.
 //!
 //! # From corosensei
 //!
