@@ -27,8 +27,8 @@ use super::offload::{Lost, Offloaded, offload};
 ///
 /// # Cancellation
 /// A read that is dropped goes on: what it gets is given to the next one, and no byte is lost. A write that has
-/// returned is done, whatever is dropped. A seek that is dropped takes place, if it has begun; futures' `seek` to the same, if it is the next
-/// operation, is then that one.
+/// returned is done, whatever is dropped. A seek that is dropped takes place, if it has begun. If it is followed by another one tokio's `seek` fails with its
+/// error, if it had one; futures' `seek` to the same is then that one.
 ///
 /// ```
 /// use sisal::io::Nonblocking;
