@@ -163,7 +163,8 @@ pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Re
 #[deprecated(note = "as std's: use `os::unix::fs::symlink`")]
 #[track_caller]
 pub fn soft_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Result<()> {
-    crate::os::unix::fs::symlink(original, link)
+    let (original, link) = (original.as_ref(), link.as_ref());
+    on_pool(|| std::os::unix::fs::symlink(original, link))
 }
 
 /// The absolute path, without symbolic links. See [`std::fs::canonicalize`].
