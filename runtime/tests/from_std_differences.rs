@@ -41,7 +41,7 @@ fn a_sender_without_a_bound_keeps_its_worker() {
     let _watchdog = watchdog(60);
     let runs_during = |send: &dyn Fn(u32) -> bool, received: &AtomicUsize| {
         (0..1000)
-            .all(|n| send(n))
+            .all(send)
             .then_some(received.load(Ordering::SeqCst))
     };
     runtime(1).run(|| {
