@@ -17,6 +17,11 @@ fn bytes(r: &mut Random, most: u64) -> Vec<u8> {
     (0..r.below(most)).map(|_| r.next() as u8).collect()
 }
 
+/// So large that there are not too many.
+fn piece(len: usize, r: &mut Random) -> usize {
+    1 + len / 50 + r.below(9000) as usize
+}
+
 /// A child writes, the caller reads, with waits that are cut short.
 pub(crate) fn pipe(me: &Me, world: &Arc<World>, r: &mut Random) {
     let pipe = sisal::io::pipe();
@@ -31,7 +36,7 @@ pub(crate) fn pipe(me: &Me, world: &Arc<World>, r: &mut Random) {
     let child = {
         let (sent, mut r) = (Arc::clone(&sent), r.fork());
         spawn(world, false, move |me| {
-            for piece in sent.chunks(1 + r.below(9000) as usize) {
+            for piece in sent.chunks(piece(sent.len(), &mut r)) {
                 // The reader may have unwound.
                 if me.op("pipe write", || writer.write_all(piece)).is_err() {
                     return;
@@ -42,7 +47,7 @@ pub(crate) fn pipe(me: &Me, world: &Arc<World>, r: &mut Random) {
             }
         })
     };
-    let (mut got, mut buffer) = (Vec::new(), vec![0; 1 + r.below(9000) as usize]);
+    let (mut got, mut buffer) = (Vec::new(), vec![0; piece(sent.len(), r)]);
     let mut cancel = cancelled.then(|| r.below(4));
     loop {
         if cancel == Some(0) {
@@ -113,7 +118,7 @@ fn written_and_read(me: &Me, world: &World, r: &mut Random, path: &Path) -> io::
     // It stays until it is closed, and is left nowhere.
     me.op("fs::remove_file", || fs::remove_file(path))?;
     let mut done = 0;
-    for piece in text.chunks(1 + r.below(9000) as usize) {
+    for piece in text.chunks(piece(text.len(), r)) {
         let limit = r.pause();
         match me.op("write in a timeout", || {
             timeout(limit, || file.write_all(piece))
