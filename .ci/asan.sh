@@ -89,7 +89,7 @@ for name in "${skip_runtime[@]}"; do flags+=(--skip "$name"); done
 echo "== asan: the runtime"
 export SISAL_ASAN=1 SISAL_TEST_WATCHDOG=300
 # Locals stay on the stack: by their addresses an unwind tells where it has to go (S6).
-ASAN_OPTIONS=$options:detect_stack_use_after_return=0 timeout 1800 \
+ASAN_OPTIONS=$options:detect_stack_use_after_return=0 timeout 3000 \
     cargo +nightly test -p sisal --features sanitizer "${tests[@]}" --target $target --no-fail-fast -- "${flags[@]}" 2>&1 |
     tee "$log_runtime" | grep -vE '^test .* \.\.\. ok$|^ +(Compiling|Downloaded|Downloading) '
 count_tests "$log_runtime" "$FLOOR_ASAN_RUNTIME" "asan: the runtime"
