@@ -63,7 +63,13 @@ fi
 # locals themselves, fault on purpose, or do the same more often; and each is a program to be built.
 files=(cancel cancel_moved catch_loops join join_ends join_future left_waits locals moved_coroutine nested_waits net_cancel net_clones
     net_echo on_switch park run_and_unblock sanitizer scope scope_cancel scope_shutdown shield shutdown shutdown_drops shutdown_waits
-    spans spawn_local thread_states timeout unwind_waits wakers wakes)
+    spans spawn_local thread_states timeout unwind_waits wakers wakes
+    # Waits whose places lie in the frames of those who wait, and messages that go from one to the other.
+    sync_channel_stress sync_condvar sync_misbehaved sync_mpmc sync_mpmc_streams sync_mpsc sync_mpsc_waits sync_mutex sync_once sync_oneshot
+    sync_properties sync_rwlock sync_semaphore
+    # Buffers that go to other threads and come back, or do not.
+    fs_waits io_blocking io_copy io_nonblocking io_nonblocking_random io_nonblocking_seek io_stdio net_udp net_unix net_waits net_worker_stack
+    process_waits)
 skip_runtime=(
     # Counts allocations, of which the sanitizer keeps what is freed.
     wakers_leak_nothing
@@ -83,7 +89,7 @@ for name in "${skip_runtime[@]}"; do flags+=(--skip "$name"); done
 echo "== asan: the runtime"
 export SISAL_ASAN=1 SISAL_TEST_WATCHDOG=300
 # Locals stay on the stack: by their addresses an unwind tells where it has to go (S6).
-ASAN_OPTIONS=$options:detect_stack_use_after_return=0 timeout 1800 \
+ASAN_OPTIONS=$options:detect_stack_use_after_return=0 timeout 3000 \
     cargo +nightly test -p sisal --features sanitizer "${tests[@]}" --target $target --no-fail-fast -- "${flags[@]}" 2>&1 |
     tee "$log_runtime" | grep -vE '^test .* \.\.\. ok$|^ +(Compiling|Downloaded|Downloading) '
 count_tests "$log_runtime" "$FLOOR_ASAN_RUNTIME" "asan: the runtime"

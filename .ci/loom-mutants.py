@@ -140,6 +140,8 @@ MUTANTS = [
     ("sched/placement.rs", "fn look", "self.allowance += self.growth;", ""),
     # Channels, oneshot, semaphore
     ("sync/channel.rs", "fn has_ended", "self.senders == 0 && self.handed == 0", "self.senders == 0"),
+    ("sync/channel/polled.rs", "fn take(", "if self.others.is_empty()", "if true"),
+    ("sync/channel.rs", "fn end_receiving", "state.polled.take_some(wakers)", "false"),
     ("sync/oneshot.rs", "impl<T> Drop for Sender", "state.waker.take()", "None::<Waker>"),
     ("sync/semaphore/acquire.rs", "fn give_up", "self.semaphore.settle();", ""),
     # Shutdown and termination detection

@@ -67,6 +67,12 @@ pub(crate) fn explore_within(
     );
 }
 
+/// As above.
+#[cfg(not(sisal_loom))]
+pub(crate) fn explore_within(_: usize, least: u64, model: impl Fn() + Send + Sync + 'static) {
+    explore(least, model);
+}
+
 /// Where a worker sleeps, and the waker of that: the stand-in for a reactor. (Not loom's `park`: a
 /// thread that blocks on a lock there loses its token, and one that is unparked there gets the lock.)
 pub(crate) struct Bell {

@@ -78,6 +78,54 @@ fn calls_that_block_the_thread_hold_the_worker() {
         futures::executor::block_on(rx).unwrap();
         thread.join().unwrap();
     }));
+    assert!(!others_run_during(|| {
+        let pair = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
+        let theirs = Arc::clone(&pair);
+        let thread = after_a_moment(move || {
+            *theirs.0.lock().unwrap() = true;
+            theirs.1.notify_one();
+        });
+        let waited = pair.1.wait_while(pair.0.lock().unwrap(), |done| !*done);
+        drop(waited.unwrap());
+        thread.join().unwrap();
+    }));
+    // Locks that a thread has, and waits of other crates.
+    assert!(!others_run_during(|| {
+        let (lock, held) = (Mutex::new(()), Barrier::new(2));
+        thread::scope(|s| {
+            s.spawn(|| {
+                let _guard = lock.lock().unwrap();
+                held.wait();
+                thread::sleep(Duration::from_millis(5));
+            });
+            held.wait();
+            drop(lock.lock().unwrap());
+        });
+    }));
+    assert!(!others_run_during(|| {
+        let lock = Arc::new(parking_lot::Mutex::new(()));
+        let (theirs, held) = (Arc::clone(&lock), Arc::new(Barrier::new(2)));
+        let there = Arc::clone(&held);
+        let thread = thread::spawn(move || {
+            let _guard = theirs.lock();
+            there.wait();
+            thread::sleep(Duration::from_millis(5));
+        });
+        held.wait();
+        drop(lock.lock());
+        thread.join().unwrap();
+    }));
+    assert!(!others_run_during(|| {
+        let parker = crossbeam_utils::sync::Parker::new();
+        let unparker = parker.unparker().clone();
+        let thread = after_a_moment(move || unparker.unpark());
+        parker.park();
+        thread.join().unwrap();
+    }));
+    assert!(!others_run_during(|| {
+        let once = std::sync::OnceLock::new();
+        once.get_or_init(|| thread::sleep(Duration::from_millis(5)));
+    }));
     // Nor does this let others of the fiber's own kind go first.
     assert!(!others_run_during(thread::yield_now));
 }

@@ -8,14 +8,9 @@ use common_io::Folder;
 
 /// Makes a module with the same functions over `$fs` and `$io`.
 macro_rules! over {
-    ($name:ident, $fs:path, $io:path) => {
+    ($name:ident, $fs:path, $io:path, $unix:path) => {
         mod $name {
             use std::fmt::Debug;
-            #[allow(
-                unused_imports,
-                reason = "what std's types need a trait for, ours have"
-            )]
-            use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
             use std::path::Path;
             use std::time::{Duration, SystemTime};
 
@@ -26,8 +21,13 @@ macro_rules! over {
             use io::{
                 BufRead, BufReader, BufWriter, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write,
             };
+            use unix::{
+                DirBuilderExt, DirEntryExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt,
+                PermissionsExt, chown, chroot, fchown, lchown, symlink,
+            };
             use $fs as fs;
             use $io as io;
+            use $unix as unix;
 
             fn of<T: Debug>(result: io::Result<T>) -> String {
                 match result {
@@ -68,7 +68,8 @@ macro_rules! over {
                 let metadata = metadata.unwrap();
                 say(format!("{} {}", metadata.len(), metadata.is_file()));
                 say(of(fs::metadata(&none).map(|m| m.len())));
-                std::os::unix::fs::symlink(&a, at.join("link")).unwrap();
+                say(of(symlink(&a, at.join("link"))));
+                say(of(symlink(&a, at.join("link"))));
                 say(of(
                     fs::symlink_metadata(at.join("link")).map(|m| m.is_symlink())
                 ));
@@ -100,6 +101,39 @@ macro_rules! over {
                 say(of(fs::remove_dir(at.join("d"))));
                 say(of(fs::remove_dir_all(at.join("e"))));
                 say(of(fs::remove_dir_all(at.join("e"))));
+                said
+            }
+
+            /// What Unix has beside.
+            pub(super) fn of_unix(at: &Path) -> Vec<String> {
+                let (a, link, none) = (at.join("a"), at.join("link"), at.join("none"));
+                let mut said = Vec::new();
+                let mut say = |text: String| said.push(text);
+                fs::write(&a, "text").unwrap();
+                #[expect(deprecated, reason = "to be there all the same")]
+                say(of(fs::soft_link("a", &link)));
+                say(of(fs::read_to_string(&link)));
+                let own = fs::metadata(&a).unwrap();
+                let (uid, gid) = (Some(own.uid()), Some(own.gid()));
+                say(of(chown(&link, uid, None)));
+                say(of(chown(&none, uid, gid)));
+                say(of(lchown(&link, None, gid)));
+                say(of(lchown(&none, None, None)));
+                let file = File::open(&a).unwrap();
+                say(of(fchown(&file, uid, gid)));
+                // Root gives a file away, others may not. (To itself: it can be removed after that.)
+                say(of(chown(&a, Some(1), Some(1))));
+                say(of(fchown(file, uid, gid)));
+                say(of(chroot(&none)));
+                say(of(chroot(&a)));
+                say(format!("{} {}", own.nlink(), own.size()));
+                let entries: Vec<_> = fs::read_dir(at).unwrap().map(Result::unwrap).collect();
+                for entry in &entries {
+                    assert_eq!(entry.ino(), entry.metadata().unwrap().ino());
+                    let kind = entry.file_type().unwrap();
+                    assert!(!kind.is_fifo() && !kind.is_socket());
+                }
+                say(format!("{}", entries.len()));
                 said
             }
 
@@ -291,8 +325,8 @@ macro_rules! over {
     };
 }
 
-over!(stds, std::fs, std::io);
-over!(ours, sisal::fs, sisal::io);
+over!(stds, std::fs, std::io, std::os::unix::fs);
+over!(ours, sisal::fs, sisal::io, sisal::os::unix::fs);
 
 type Steps = fn(&std::path::Path) -> Vec<String>;
 
@@ -315,6 +349,11 @@ fn compare(name: &'static str, std: Steps, ours: Steps) {
 #[test]
 fn functions() {
     compare("fs-functions", stds::functions, ours::functions);
+}
+
+#[test]
+fn of_unix() {
+    compare("fs-unix", stds::of_unix, ours::of_unix);
 }
 
 #[test]

@@ -355,22 +355,24 @@ fn a_pool_that_is_gone() {
     let task = async move {
         struct Late(
             Option<Nonblocking<Messages>>,
-            mpsc::Sender<io::Result<usize>>,
+            mpsc::Sender<io::Result<Vec<u8>>>,
         );
         impl Drop for Late {
             fn drop(&mut self) {
                 // The worker's tasks are dropped after its fibers, and before its pool is.
                 let mut from = self.0.take().unwrap();
                 let mut buf = [0; 4];
-                let mut read = std::pin::pin!(from.read(&mut buf));
                 let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-                loop {
-                    if let Poll::Ready(read) = Pin::new(&mut read).poll(&mut cx) {
-                        let _ = self.1.send(read);
-                        return;
+                let read = {
+                    let mut read = std::pin::pin!(from.read(&mut buf));
+                    loop {
+                        if let Poll::Ready(read) = Pin::new(&mut read).poll(&mut cx) {
+                            break read;
+                        }
+                        std::thread::yield_now();
                     }
-                    std::thread::yield_now();
-                }
+                };
+                let _ = self.1.send(read.map(|read| buf[..read].to_vec()));
             }
         }
         let (send, _, from) = messages();
@@ -385,7 +387,7 @@ fn a_pool_that_is_gone() {
     drop(runtime);
     // Either is right; what counts is that there is one.
     match done.recv().unwrap() {
-        Ok(read) => assert_eq!(read, 4),
+        Ok(read) => assert_eq!(read, b"late"),
         Err(error) => assert!(error.to_string().contains("shut down"), "{error}"),
     }
 }

@@ -7,17 +7,11 @@ use common::{runtime, watchdog};
 use common_io::Folder;
 
 macro_rules! over {
-    ($name:ident, $process:path, $io:path) => {
+    ($name:ident, $process:path, $io:path, $unix:path) => {
         mod $name {
             use std::fmt::Debug;
             use std::io::{BufRead, BufReader, IoSlice, IoSliceMut, Read, Write};
             use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-            #[allow(
-                unused_imports,
-                reason = "what std's types need a trait for, ours have"
-            )]
-            use std::os::unix::process::CommandExt;
-            use std::os::unix::process::ExitStatusExt;
             use std::path::Path;
 
             use process::{
@@ -25,6 +19,7 @@ macro_rules! over {
             };
             use $io as io;
             use $process as process;
+            use $unix::{CommandExt, ExitStatusExt, parent_id};
 
             fn of<T: Debug>(result: io::Result<T>) -> String {
                 match result {
@@ -83,6 +78,8 @@ macro_rules! over {
                 say(format!("{:?}", sh("x").args(["a", "b"])));
                 let mut named = Command::new("/bin/sh");
                 say(text(named.arg0("other").args(["-c", "echo $0"]).output()));
+                say(text(sh("echo $PPID").output()).replace(&process::id().to_string(), "ours"));
+                assert_ne!(parent_id(), process::id());
                 let mut grouped = sh("exit 0");
                 say(of(grouped.process_group(0).status()));
                 let mut hooked = sh("echo hooked");
@@ -268,8 +265,8 @@ macro_rules! over {
     };
 }
 
-over!(stds, std::process, std::io);
-over!(ours, sisal::process, sisal::io);
+over!(stds, std::process, std::io, std::os::unix::process);
+over!(ours, sisal::process, sisal::io, sisal::os::unix::process);
 
 type Steps = fn(&std::path::Path) -> Vec<String>;
 
@@ -304,11 +301,26 @@ fn pipes() {
     compare("process-pipes", |_| stds::pipes(), |_| ours::pipes());
 }
 
+#[test]
+fn the_older_name_of_pre_exec() {
+    use sisal::os::unix::process::CommandExt;
+    let _watchdog = watchdog(60);
+    let mut fails = sisal::process::Command::new("true");
+    #[expect(deprecated, reason = "to be there all the same")]
+    // SAFETY: it does nothing.
+    unsafe {
+        fails.before_exec(|| Err(std::io::Error::from_raw_os_error(22)))
+    };
+    let failed = runtime(1).run(|| fails.status());
+    assert_eq!(failed.unwrap_err().raw_os_error(), Some(22));
+}
+
 /// It becomes the other program, from a fiber too.
 #[test]
 fn exec() {
     const TEST: &str = "exec";
     if common::role().is_some() {
+        use sisal::os::unix::process::CommandExt;
         let error = runtime(1).run(|| {
             let missing = sisal::process::Command::new("no such program").exec();
             assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);

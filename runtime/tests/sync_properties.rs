@@ -5,8 +5,11 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
+use futures::Stream;
 use proptest::prelude::*;
 use sisal::sync::mpmc::{Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
 use sisal::sync::{AcquireError, Semaphore, SemaphorePermit, TryAcquireError, mpmc};
@@ -32,6 +35,10 @@ enum Call {
     PollRecv(usize),
     GiveUpSend(usize),
     GiveUpRecv(usize),
+    /// One more receiver, that looks as a stream, and may wait, or be left or dropped while it does.
+    Stream,
+    PollStream(usize),
+    DropStream(usize),
     DropSenders,
     DropReceivers,
 }
@@ -46,6 +53,9 @@ fn call() -> impl Strategy<Value = Call> {
         4 => (0..8_usize).prop_map(Call::PollRecv),
         3 => (0..8_usize).prop_map(Call::GiveUpSend),
         3 => (0..8_usize).prop_map(Call::GiveUpRecv),
+        2 => Just(Call::Stream),
+        5 => (0..8_usize).prop_map(Call::PollStream),
+        1 => (0..8_usize).prop_map(Call::DropStream),
     ]
 }
 
@@ -70,12 +80,37 @@ struct Waiting<'a, T, R> {
     ended: Option<R>,
 }
 
+/// A receiver as a stream: it waits in no order, and nothing is handed to it.
+struct Streaming {
+    rx: Receiver<u32>,
+    waits: bool,
+    wakes: Arc<Wakes>,
+    expected: usize,
+}
+
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Streaming {
+    fn poll(&mut self) -> Poll<Option<u32>> {
+        let waker = Waker::from(Arc::clone(&self.wakes));
+        Pin::new(&mut self.rx).poll_next(&mut Context::from_waker(&waker))
+    }
+}
+
 /// What a channel is: a queue, and two queues of who waits.
 struct Model<'a> {
     capacity: usize,
     queue: VecDeque<u32>,
     senders: Vec<Waiting<'a, u32, Result<(), SendError<u32>>>>,
     receivers: Vec<Waiting<'a, u32, Result<u32, RecvError>>>,
+    streams: Vec<Streaming>,
     no_senders: bool,
     no_receivers: bool,
 }
@@ -99,11 +134,27 @@ impl Model<'_> {
         let Err(message) = self.hand(message) else {
             return Ok(());
         };
-        if self.queue.len() < self.capacity {
+        if self.queue.len() < self.capacity || self.streams.iter().any(|s| s.waits) {
             self.queue.push_back(message);
+            self.wake_streams();
             return Ok(());
         }
         Err(TrySendError::Full(message))
+    }
+
+    /// All that wait, once for each wait.
+    fn wake_streams(&mut self) {
+        for stream in &mut self.streams {
+            stream.expected += usize::from(std::mem::take(&mut stream.waits));
+        }
+    }
+
+    /// A receiver was handed it and gives up.
+    fn put_back(&mut self, message: u32) {
+        if let Err(message) = self.hand(message) {
+            self.queue.push_front(message);
+            self.wake_streams();
+        }
     }
 
     fn waiting_sender(&mut self) -> Option<u32> {
@@ -140,6 +191,7 @@ impl Model<'_> {
     /// Tells the receivers that wait of the end.
     fn settle(&mut self) {
         if self.has_ended() {
+            self.wake_streams();
             for receiver in self.receivers.iter_mut().filter(|r| r.ended.is_none()) {
                 receiver.ended = Some(Err(RecvError));
             }
@@ -162,6 +214,7 @@ fn run(capacity: Option<usize>, calls: &[Call]) -> Result<(), TestCaseError> {
         queue: VecDeque::new(),
         senders: Vec::new(),
         receivers: Vec::new(),
+        streams: Vec::new(),
         no_senders: false,
         no_receivers: false,
     };
@@ -233,12 +286,33 @@ fn run(capacity: Option<usize>, calls: &[Call]) -> Result<(), TestCaseError> {
             Call::GiveUpRecv(which) if !model.receivers.is_empty() => {
                 let which = which % model.receivers.len();
                 let gone = model.receivers.remove(which);
-                if let Some(Ok(message)) = gone.ended
-                    && let Err(message) = model.hand(message)
-                {
-                    model.queue.push_front(message);
+                if let Some(Ok(message)) = gone.ended {
+                    model.put_back(message);
                 }
                 model.settle();
+            }
+            Call::Stream if !model.no_receivers => model.streams.push(Streaming {
+                rx: receiver.clone(),
+                waits: false,
+                wakes: Arc::default(),
+                expected: 0,
+            }),
+            Call::PollStream(which) if !model.streams.is_empty() => {
+                let which = which % model.streams.len();
+                let polled = model.streams[which].poll();
+                let expected = match model.try_recv() {
+                    Ok(n) => Poll::Ready(Some(n)),
+                    Err(TryRecvError::Disconnected) => Poll::Ready(None),
+                    Err(TryRecvError::Empty) => {
+                        model.streams[which].waits = true;
+                        Poll::Pending
+                    }
+                };
+                prop_assert_eq!(polled, expected);
+            }
+            Call::DropStream(which) if !model.streams.is_empty() => {
+                let which = which % model.streams.len();
+                model.streams.remove(which);
             }
             Call::DropSenders if !model.no_senders => {
                 model.senders.clear();
@@ -250,13 +324,12 @@ fn run(capacity: Option<usize>, calls: &[Call]) -> Result<(), TestCaseError> {
             Call::DropReceivers if !model.no_receivers => {
                 while !model.receivers.is_empty() {
                     let gone = model.receivers.remove(0);
-                    if let Some(Ok(message)) = gone.ended
-                        && let Err(message) = model.hand(message)
-                    {
-                        model.queue.push_front(message);
+                    if let Some(Ok(message)) = gone.ended {
+                        model.put_back(message);
                     }
                     model.settle();
                 }
+                model.streams.clear();
                 model.no_receivers = true;
                 // SAFETY: as above.
                 drop(unsafe { Box::from_raw(rx) });
@@ -268,6 +341,9 @@ fn run(capacity: Option<usize>, calls: &[Call]) -> Result<(), TestCaseError> {
             }
             _ => {}
         }
+        for stream in &model.streams {
+            prop_assert_eq!(stream.wakes.0.load(Ordering::Relaxed), stream.expected);
+        }
         let len = model.queue.len();
         if !model.no_senders {
             prop_assert_eq!(sender.len(), len);
@@ -277,6 +353,7 @@ fn run(capacity: Option<usize>, calls: &[Call]) -> Result<(), TestCaseError> {
     }
     model.senders.clear();
     model.receivers.clear();
+    model.streams.clear();
     if !model.no_senders {
         // SAFETY: as above.
         drop(unsafe { Box::from_raw(tx) });

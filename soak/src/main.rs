@@ -3,7 +3,10 @@
 //!
 //! `cargo run --release -p sisal-soak -- --seed 7 --seconds 60`. A failure prints what every fiber was doing.
 
+mod channels;
+mod files;
 mod ledger;
+mod locks;
 mod operations;
 mod random;
 mod traffic;
@@ -156,6 +159,7 @@ fn main() {
         .enable_all()
         .build()
         .expect("threads are left");
+    files::make_folder();
     // Starts the default runtime, which stays.
     sisal::run(|| ());
 
@@ -204,6 +208,7 @@ fn main() {
         }
         *CURRENT.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+    files::remove_folder();
     for (name, count) in names {
         println!("  {count:>9} {name}");
     }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use sisal::fiber::{self, JoinError, JoinHandle};
 use sisal::{block_on, unblock};
 
+use crate::channels;
+use crate::files;
 use crate::ledger::{Me, Value};
+use crate::locks;
 use crate::random::Random;
 use crate::traffic;
 use crate::world::{self, World};
@@ -137,7 +140,7 @@ pub(crate) fn act(me: &Me, world: &Arc<World>, r: &mut Random, depth: u32) {
     if depth == 0 || !world.ledger.has_room() {
         return small(me, world, r);
     }
-    match r.below(22) {
+    match r.below(31) {
         0..3 => small(me, world, r),
         3 => children(me, world, r, depth),
         4 => drop(child(world, r, depth)),
@@ -155,12 +158,19 @@ pub(crate) fn act(me: &Me, world: &Arc<World>, r: &mut Random, depth: u32) {
         16 | 17 => cancel(me, world, r, depth),
         18 | 19 => timeout(me, world, r, depth),
         20 => shield(me, world, r, depth),
+        21 => locks::buffer(me, world, r),
+        22 | 23 => channels::many(me, world, r),
+        24 => channels::one(me, world, r),
+        25 | 26 => channels::answer(me, world, r),
+        27 => files::pipe(me, world, r),
+        28 => files::file(me, world, r),
+        29 => locks::any(me, world, r),
         _ => run(me, world, r),
     }
 }
 
 fn small(me: &Me, world: &Arc<World>, r: &mut Random) {
-    match r.below(9) {
+    match r.below(13) {
         0 => (0..r.below(30)).for_each(|_| me.op("yield_now", fiber::yield_now)),
         1 => me.op("sleep in tokio", || block_on(tokio::time::sleep(r.pause()))),
         2 => {
@@ -220,6 +230,7 @@ fn small(me: &Me, world: &Arc<World>, r: &mut Random) {
             let bytes = 1000 * r.below(100) as usize;
             me.op("deep stack", || deep(bytes));
         }
+        8..12 => locks::any(me, world, r),
         _ => pause(me, r),
     }
 }

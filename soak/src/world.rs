@@ -8,6 +8,7 @@ use std::time::Duration;
 use sisal::{Handle, Runtime};
 
 use crate::ledger::{Ledger, Me};
+use crate::locks::Locks;
 use crate::operations::{Child, act, child};
 use crate::random::Random;
 use crate::traffic;
@@ -22,6 +23,8 @@ pub(crate) struct World {
     pub(crate) foreign: tokio::runtime::Handle,
     /// Its semaphore, which is whole again at the end.
     pub(crate) semaphore: Arc<tokio::sync::Semaphore>,
+    /// Those of Sisal's, which are free again at the end.
+    pub(crate) locks: Locks,
     /// Where bytes come back from.
     pub(crate) echo: SocketAddr,
     /// From here on fibers may end cancelled, and sockets fail.
@@ -59,6 +62,7 @@ pub(crate) fn nested(me: &Me, outer: &Arc<World>, r: &mut Random) {
         handle: runtime.handle().clone(),
         foreign: outer.foreign.clone(),
         semaphore: Arc::new(tokio::sync::Semaphore::new(PERMITS)),
+        locks: Locks::new(),
         echo: outer.echo,
         closing: AtomicBool::new(false),
         outer: Some(Arc::clone(outer)),
@@ -91,6 +95,7 @@ pub(crate) fn nested(me: &Me, outer: &Arc<World>, r: &mut Random) {
 }
 
 fn settled(world: &World) {
+    world.locks.settled(&world.ledger);
     let permits = world.semaphore.available_permits();
     world.ledger.check(permits == PERMITS, || {
         format!("{permits} permits are left of {PERMITS}: a waiter was left")
@@ -111,6 +116,7 @@ pub(crate) fn round(
         handle: runtime.handle().clone(),
         foreign: foreign.clone(),
         semaphore: Arc::new(tokio::sync::Semaphore::new(PERMITS)),
+        locks: Locks::new(),
         echo,
         closing: AtomicBool::new(false),
         outer: None,

@@ -113,10 +113,10 @@ impl DirEntry {
             None => on_pool(|| self.entry.file_type()),
         }
     }
+}
 
-    /// The number of the file in its file system, as std's `DirEntryExt::ino`.
-    #[must_use]
-    pub fn ino(&self) -> u64 {
+impl DirEntryExt for DirEntry {
+    fn ino(&self) -> u64 {
         self.entry.ino()
     }
 }
@@ -127,7 +127,7 @@ impl fmt::Debug for DirEntry {
     }
 }
 
-/// How to make a directory, as [`std::fs::DirBuilder`]; `mode` is that of std's `DirBuilderExt`, here without an import.
+/// How to make a directory, as [`std::fs::DirBuilder`]. Its `mode` is in std's `DirBuilderExt`.
 #[derive(Debug)]
 pub struct DirBuilder(fs::DirBuilder);
 
@@ -145,12 +145,6 @@ impl DirBuilder {
         self
     }
 
-    /// Permission bits: 0o777 without this, less the process's umask.
-    pub fn mode(&mut self, mode: u32) -> &mut DirBuilder {
-        self.0.mode(mode);
-        self
-    }
-
     /// Makes it. See [`std::fs::DirBuilder::create`].
     ///
     /// # Errors
@@ -159,5 +153,12 @@ impl DirBuilder {
     pub fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
         let path = path.as_ref();
         on_pool(|| self.0.create(path))
+    }
+}
+
+impl DirBuilderExt for DirBuilder {
+    fn mode(&mut self, mode: u32) -> &mut DirBuilder {
+        self.0.mode(mode);
+        self
     }
 }

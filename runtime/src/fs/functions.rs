@@ -156,6 +156,17 @@ pub fn hard_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Re
     on_pool(|| fs::hard_link(original, link))
 }
 
+/// Makes a symbolic link. See [`std::fs::soft_link`].
+///
+/// # Errors
+/// As std's.
+#[deprecated(note = "as std's: use `os::unix::fs::symlink`")]
+#[track_caller]
+pub fn soft_link<P: AsRef<Path>, Q: AsRef<Path>>(original: P, link: Q) -> io::Result<()> {
+    let (original, link) = (original.as_ref(), link.as_ref());
+    on_pool(|| std::os::unix::fs::symlink(original, link))
+}
+
 /// The absolute path, without symbolic links. See [`std::fs::canonicalize`].
 ///
 /// # Errors

@@ -8,7 +8,7 @@
 //! The methods of `Path` that ask the system (`exists`, `is_dir`, `metadata`, `read_dir` and others) are std's: they block the worker. Here are
 //! functions of the same names.
 //!
-//! Types that only hold data ([`Metadata`], [`Permissions`], [`FileType`], [`FileTimes`]) are std's own.
+//! Links, owners and what else Unix has are in [`os::unix::fs`](crate::os::unix::fs). Types that only hold data ([`Metadata`], [`Permissions`], [`FileType`], [`FileTimes`]) are std's own.
 //!
 //! # Panics
 //! On a worker's own stack: use `tokio::fs` there.
@@ -35,9 +35,10 @@ mod options;
 
 pub use dir::{DirBuilder, DirEntry, ReadDir, read_dir};
 pub use file::File;
+#[expect(deprecated, reason = "std has it")]
 pub use functions::{
     canonicalize, copy, create_dir, create_dir_all, exists, hard_link, metadata, read, read_link,
-    read_to_string, remove_dir, remove_dir_all, remove_file, rename, set_permissions,
+    read_to_string, remove_dir, remove_dir_all, remove_file, rename, set_permissions, soft_link,
     symlink_metadata, write,
 };
 pub use options::OpenOptions;
@@ -46,6 +47,6 @@ pub use std::fs::{FileTimes, FileType, Metadata, Permissions, TryLockError};
 
 /// A call of std's where it may block.
 #[track_caller]
-fn on_pool<T: Send>(call: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn on_pool<T: Send>(call: impl FnOnce() -> T + Send) -> T {
     crate::unblock::unblock_call("sisal::fs", "use `tokio::fs` there", call)
 }

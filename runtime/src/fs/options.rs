@@ -7,8 +7,7 @@ use std::path::Path;
 use super::file::File;
 use super::on_pool;
 
-/// How to open a file, as [`std::fs::OpenOptions`]; `mode` and `custom_flags` are those of std's `OpenOptionsExt`, here without
-/// an import.
+/// How to open a file, as [`std::fs::OpenOptions`]. `mode` and `custom_flags` are in std's `OpenOptionsExt`.
 ///
 /// ```
 /// use std::io::Write;
@@ -70,18 +69,6 @@ impl OpenOptions {
         self
     }
 
-    /// Permission bits of a file that is made: 0o666 without this, less the process's umask.
-    pub fn mode(&mut self, mode: u32) -> &mut OpenOptions {
-        self.0.mode(mode);
-        self
-    }
-
-    /// Flags for open(2) beside those that the other options are.
-    pub fn custom_flags(&mut self, flags: i32) -> &mut OpenOptions {
-        self.0.custom_flags(flags);
-        self
-    }
-
     /// Opens a file. See [`std::fs::OpenOptions::open`].
     ///
     /// # Errors
@@ -90,6 +77,18 @@ impl OpenOptions {
     pub fn open<P: AsRef<Path>>(&self, path: P) -> io::Result<File> {
         let path = path.as_ref();
         on_pool(|| self.0.open(path)).map(File::from)
+    }
+}
+
+impl OpenOptionsExt for OpenOptions {
+    fn mode(&mut self, mode: u32) -> &mut OpenOptions {
+        self.0.mode(mode);
+        self
+    }
+
+    fn custom_flags(&mut self, flags: i32) -> &mut OpenOptions {
+        self.0.custom_flags(flags);
+        self
     }
 }
 

@@ -5,7 +5,7 @@
 //! | from | to | |
 //! |---|---|---|
 //! | an async reader or writer, tokio's or futures' | `Read`, `Write`, `Seek`, `BufRead` | [`Blocking`] |
-//! | a blocking `Read` or `Write` | async, tokio's and futures' | [`Nonblocking`] |
+//! | a blocking `Read`, `Write` or `Seek` | async, tokio's and futures' | [`Nonblocking`] |
 //! | a futures `Stream` | an `Iterator` | [`iter`] |
 //! | the process's standard streams | `Read`, `BufRead`, `Write` through the blocking pool | [`stdin`], [`stdout`], [`stderr`] |
 //! | two connections | one, both ways | [`copy_bidirectional`] |
@@ -15,6 +15,7 @@ mod blocking_futures;
 mod copy;
 mod iter;
 mod nonblocking;
+mod nonblocking_traits;
 mod offload;
 pub(crate) mod pipe;
 pub(crate) mod ready;

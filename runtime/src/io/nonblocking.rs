@@ -2,16 +2,14 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::panic::resume_unwind;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-
-use tokio::io::ReadBuf;
 
 use super::offload::{Lost, Offloaded, offload};
 
-/// A blocking [`Read`] or [`Write`] as an async one: as `AsyncRead` and `AsyncWrite`, of tokio and of futures.
+/// A blocking [`Read`], [`Write`] or [`Seek`] as an async one: as `AsyncRead`, `AsyncBufRead`, `AsyncWrite` and `AsyncSeek`, of tokio and
+/// of futures.
 ///
 /// Each operation runs on the blocking pool of the caller's runtime, or of the default one, so it may be awaited
 /// anywhere: in async code of any executor, and on a worker's own stack. There is one at a time: a write waits for a read
@@ -20,12 +18,17 @@ use super::offload::{Lost, Offloaded, offload};
 /// A write is done when its bytes, 64 KiB at most, have been taken over. Whether they arrived is said by the next write, by
 /// `flush` or by `shutdown`; so flush before you drop it. As for files, `shutdown` is no more than a flush.
 ///
+/// `AsyncBufRead` reads 8 KiB ahead. `SeekFrom::Current` is relative to what was taken, not to what was read ahead. But a write goes where the
+/// reader or writer is: where both share a position seek before you write, by `Current(0)` if need be, after a read that was dropped or
+/// read ahead. A seek comes after the writes before it, and fails with their error, if there is one, without a step.
+///
 /// # Panics
 /// A panic of the reader or writer comes out of the operation that finds it.
 ///
 /// # Cancellation
 /// A read that is dropped goes on: what it gets is given to the next one, and no byte is lost. A write that has
-/// returned is done, whatever is dropped.
+/// returned is done, whatever is dropped. A seek that is dropped takes place, if it has begun. If it is followed by another one tokio's `seek` fails with its
+/// error, if it had one; futures' `seek` to the same is then that one.
 ///
 /// ```
 /// use sisal::io::Nonblocking;
@@ -51,11 +54,13 @@ pub struct Nonblocking<T> {
     write: Vec<u8>,
     write_error: Option<io::Error>,
     flushed: bool,
+    /// Where a seek was to go, and how it ended, if nobody has asked, and it was the last operation.
+    sought: Option<(SeekFrom, io::Result<u64>)>,
 }
 
 enum State<T> {
     Here(T),
-    Out(Op, Offloaded<(T, Vec<u8>), io::Result<()>>),
+    Out(Op, Offloaded<(T, Vec<u8>), io::Result<u64>>),
     /// The system had no thread for it, and the pool, which panicked then, has kept it.
     Gone,
 }
@@ -65,6 +70,7 @@ enum Op {
     Read,
     Write,
     Flush,
+    Seek(SeekFrom),
 }
 
 /// Who waits for the operation: halves of a `split` are tasks of their own.
@@ -90,6 +96,7 @@ impl<T> Nonblocking<T> {
             write: Vec::new(),
             write_error: None,
             flushed: true,
+            sought: None,
         }
     }
 
@@ -107,6 +114,10 @@ impl<T> Nonblocking<T> {
         }
     }
 
+    pub(super) fn read_ahead(&self) -> &[u8] {
+        &self.read[self.taken..]
+    }
+
     /// Ready when no operation is under way.
     fn poll_here(&mut self, cx: &mut Context<'_>, side: usize) -> Poll<()> {
         let State::Out(op, offloaded) = &mut self.state else {
@@ -118,22 +129,32 @@ impl<T> Nonblocking<T> {
         match op {
             Op::Read => (self.read, self.taken) = (buf, 0),
             Op::Write => self.write = buf,
+            // Without what was read ahead, or, if it failed, with it.
+            Op::Seek(_) => self.read = buf,
             Op::Flush => {}
+        }
+        if let (Op::Read, Err(_)) = (op, &result) {
+            // It is room, and no bytes.
+            self.read.clear();
         }
         let result = match result {
             Ok(result) => result,
             Err(Lost::ShutDown) => Err(io::Error::other(
                 "the runtime's blocking threads have shut down",
             )),
-            Err(Lost::Panicked(payload)) => {
-                self.read.clear();
-                resume_unwind(payload)
-            }
+            Err(Lost::Panicked(payload)) => resume_unwind(payload),
         };
         match op {
-            Op::Read if self.read.is_empty() => self.read_ended = Some(result),
+            Op::Read if self.read.is_empty() => self.read_ended = Some(result.map(drop)),
             Op::Read => {}
             Op::Write | Op::Flush => self.write_error = result.err(),
+            Op::Seek(to) => {
+                if result.is_ok() {
+                    // An end that was met at the old place.
+                    self.read_ended = None;
+                }
+                self.sought = Some((to, result));
+            }
         }
         Poll::Ready(())
     }
@@ -143,7 +164,7 @@ impl<T: Send + 'static> Nonblocking<T> {
     /// `f` gets the reader or writer, which is here, and the buffer.
     fn begin<F>(&mut self, op: Op, buf: Vec<u8>, f: F)
     where
-        F: FnOnce(&mut T, &mut Vec<u8>) -> io::Result<()> + Send + 'static,
+        F: FnOnce(&mut T, &mut Vec<u8>) -> io::Result<u64> + Send + 'static,
     {
         match std::mem::replace(&mut self.state, State::Gone) {
             State::Here(io) => {
@@ -157,7 +178,7 @@ impl<T: Send + 'static> Nonblocking<T> {
 
 impl<T: Read + Send + 'static> Nonblocking<T> {
     /// Reads up to `most` bytes, and gives them to `take`, which says how many it took.
-    fn poll_read_with(
+    pub(super) fn poll_read_with(
         &mut self,
         cx: &mut Context<'_>,
         most: usize,
@@ -166,21 +187,42 @@ impl<T: Read + Send + 'static> Nonblocking<T> {
         if most == 0 {
             return Poll::Ready(Ok(0));
         }
+        if ready!(self.poll_read_ahead(cx, most.min(MOST)))? {
+            let taken = take(self.read_ahead());
+            self.taken += taken;
+            return Poll::Ready(Ok(taken));
+        }
+        Poll::Ready(Ok(0))
+    }
+
+    /// Ready when something was read and not taken: true; or at the end.
+    pub(super) fn poll_read_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<io::Result<bool>> {
         loop {
-            if self.taken < self.read.len() {
-                let taken = take(&self.read[self.taken..]);
-                self.taken += taken;
-                return Poll::Ready(Ok(taken));
+            // A seek takes them along.
+            if self.read_ahead().is_empty() {
+                ready!(self.poll_here(cx, READER));
             }
-            ready!(self.poll_here(cx, READER));
-            if self.taken < self.read.len() {
-                continue;
+            self.sought = None;
+            if !self.read_ahead().is_empty() {
+                return Poll::Ready(Ok(true));
             }
             match self.read_ended.take() {
-                Some(ended) => return Poll::Ready(ended.map(|()| 0)),
-                None => self.begin_read(most.min(MOST)),
+                Some(ended) => return Poll::Ready(ended.map(|()| false)),
+                None => self.begin_read(most),
             }
         }
+    }
+
+    /// # Panics
+    /// If that is more than is there.
+    pub(super) fn take(&mut self, amount: usize) {
+        let there = self.read_ahead().len();
+        assert!(amount <= there, "consumed {amount} of {there} bytes");
+        self.taken += amount;
     }
 
     fn begin_read(&mut self, most: usize) {
@@ -196,14 +238,19 @@ impl<T: Read + Send + 'static> Nonblocking<T> {
                 }
             };
             buf.truncate(*read.as_ref().unwrap_or(&0));
-            read.map(drop)
+            read.map(|_| 0)
         });
     }
 }
 
 impl<T: Write + Send + 'static> Nonblocking<T> {
-    fn poll_write_from(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_here(cx, WRITER));
+        self.sought = None;
         if let Some(error) = self.write_error.take() {
             return Poll::Ready(Err(error));
         }
@@ -213,14 +260,15 @@ impl<T: Write + Send + 'static> Nonblocking<T> {
             buf.clear();
             buf.extend_from_slice(bytes);
             self.flushed = false;
-            self.begin(Op::Write, buf, |io, buf| io.write_all(buf));
+            self.begin(Op::Write, buf, |io, buf| io.write_all(buf).map(|()| 0));
         }
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_here(cx, WRITER));
+            self.sought = None;
             if let Some(error) = self.write_error.take() {
                 return Poll::Ready(Err(error));
             }
@@ -228,74 +276,68 @@ impl<T: Write + Send + 'static> Nonblocking<T> {
                 return Poll::Ready(Ok(()));
             }
             self.flushed = true;
-            self.begin(Op::Flush, Vec::new(), |io, _| io.flush());
+            self.begin(Op::Flush, Vec::new(), |io, _| io.flush().map(|()| 0));
         }
     }
 }
 
-impl<T: Read + Send + 'static> tokio::io::AsyncRead for Nonblocking<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let room = buf.remaining();
-        let read = self.get_mut().poll_read_with(cx, room, |bytes| {
-            let taken = bytes.len().min(room);
-            buf.put_slice(&bytes[..taken]);
-            taken
-        });
-        read.map_ok(drop)
-    }
-}
-
-impl<T: Read + Send + 'static> futures_io::AsyncRead for Nonblocking<T> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_read_with(cx, buf.len(), |bytes| {
-            let taken = bytes.len().min(buf.len());
-            buf[..taken].copy_from_slice(&bytes[..taken]);
-            taken
+impl<T: Seek + Send + 'static> Nonblocking<T> {
+    /// Ready when the seek that [`begin_seek`](Self::begin_seek) began is over, or nothing is under way: then 0.
+    pub(super) fn poll_sought(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        ready!(self.poll_here(cx, WRITER));
+        Poll::Ready(match (self.write_error.take(), self.sought.take()) {
+            (Some(error), _) => Err(error),
+            (None, Some((_, result))) => result,
+            (None, None) => Ok(0),
         })
     }
-}
 
-impl<T: Write + Send + 'static> tokio::io::AsyncWrite for Nonblocking<T> {
-    fn poll_write(
-        self: Pin<&mut Self>,
+    /// # Errors
+    /// Of a write before it; and if something is under way.
+    pub(super) fn begin_seek(&mut self, to: SeekFrom) -> io::Result<()> {
+        if let State::Out(..) = self.state {
+            let text = "an operation is under way: `poll_complete` comes before `start_seek`";
+            return Err(io::Error::other(text));
+        }
+        if let Some(error) = self.write_error.take() {
+            return Err(error);
+        }
+        let mut read = std::mem::take(&mut self.read);
+        read.drain(..std::mem::take(&mut self.taken));
+        let ahead = read.len() as i64;
+        self.begin(Op::Seek(to), read, move |io, read| {
+            let to = match to {
+                SeekFrom::Current(by) => match by.checked_sub(ahead) {
+                    Some(by) => SeekFrom::Current(by),
+                    None => {
+                        io.seek(SeekFrom::Current(-ahead))?;
+                        read.clear();
+                        to
+                    }
+                },
+                to => to,
+            };
+            let at = io.seek(to)?;
+            read.clear();
+            Ok(at)
+        });
+        Ok(())
+    }
+
+    /// futures' way: the same seek is asked for until it is over.
+    pub(super) fn poll_seek_to(
+        &mut self,
         cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_from(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flushed(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flushed(cx)
-    }
-}
-
-impl<T: Write + Send + 'static> futures_io::AsyncWrite for Nonblocking<T> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_write_from(cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flushed(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_flushed(cx)
+        to: SeekFrom,
+    ) -> Poll<io::Result<u64>> {
+        loop {
+            ready!(self.poll_here(cx, WRITER));
+            match self.sought.take() {
+                Some((asked, result)) if asked == to => return Poll::Ready(result),
+                // One that was left.
+                _ => self.begin_seek(to)?,
+            }
+        }
     }
 }
 

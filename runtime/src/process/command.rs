@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{self, CommandArgs, CommandEnvs, ExitStatus, Output, Stdio};
 
@@ -11,7 +10,7 @@ use super::NAMES;
 use super::child::Child;
 use crate::unblock::unblock_call;
 
-/// A process to be started, as [`std::process::Command`]; what std has in its Unix extension trait is here without an import.
+/// A process to be started, as [`std::process::Command`]. More of it is in [`CommandExt`](crate::os::unix::process::CommandExt).
 ///
 /// # Panics
 /// `spawn`, `output` and `status`, on a worker's own stack: use `tokio::process` there.
@@ -33,7 +32,7 @@ use crate::unblock::unblock_call;
 /// .unwrap();
 /// ```
 pub struct Command {
-    inner: process::Command,
+    pub(crate) inner: process::Command,
     /// Streams whose place was said: input, output, error. `output` pipes the others.
     said: [bool; 3],
 }
@@ -194,53 +193,6 @@ impl Command {
     #[must_use]
     pub fn get_current_dir(&self) -> Option<&Path> {
         self.inner.get_current_dir()
-    }
-}
-
-/// What std has in `std::os::unix::process::CommandExt`.
-impl Command {
-    /// The user that it runs as.
-    pub fn uid(&mut self, id: u32) -> &mut Command {
-        self.inner.uid(id);
-        self
-    }
-
-    /// The group that it runs as.
-    pub fn gid(&mut self, id: u32) -> &mut Command {
-        self.inner.gid(id);
-        self
-    }
-
-    /// What it finds as the name of its program.
-    pub fn arg0<S: AsRef<OsStr>>(&mut self, arg: S) -> &mut Command {
-        self.inner.arg0(arg);
-        self
-    }
-
-    /// Its process group; 0 makes one of its own.
-    pub fn process_group(&mut self, group: i32) -> &mut Command {
-        self.inner.process_group(group);
-        self
-    }
-
-    /// Has `f` called in the new process, before its program runs.
-    ///
-    /// # Safety
-    /// Std's contract (`CommandExt::pre_exec`): the new process is a copy of one with many threads, of which it has
-    /// one, so `f` does no more than a signal handler may. It calls nothing of Sisal's.
-    pub unsafe fn pre_exec<F>(&mut self, f: F) -> &mut Command
-    where
-        F: FnMut() -> io::Result<()> + Send + Sync + 'static,
-    {
-        // SAFETY: by contract.
-        unsafe { self.inner.pre_exec(f) };
-        self
-    }
-
-    /// Makes this process that program. Returns only if that fails, with what the system said. Neither destructors run
-    /// nor do other fibers or threads go on.
-    pub fn exec(&mut self) -> io::Error {
-        self.inner.exec()
     }
 }
 

@@ -15,12 +15,13 @@
 //!
 //! Two invariants: if a receiver waits there is no message and no sender waits; if a sender waits there is
 //! no room. A receiver that gives up after it was served puts its message back, to the front: for that one message
-//! the capacity does not count. Where there are several receivers none is told of the end before all have taken up what they were
+//! the capacity does not count; nor for the one that a waiting `Stream` has room for (`polled.rs`). Where there are several receivers none is told of the end before all have taken up what they were
 //! handed, for it may come back.
 //!
 //! Models: `loom_channel.rs`.
 
 mod iter;
+mod polled;
 mod recv;
 mod send;
 
@@ -31,6 +32,8 @@ use std::task::{Context, Poll, Waker};
 use super::wait_list::{Locked, WaitList};
 use super::wakers::{let_go, wake_all, wake_or};
 use crate::shim::{AtomicUsize, Ordering};
+
+use polled::{Id, Polled, Woken};
 
 pub(super) use iter::iterators;
 pub(super) use recv::Rx;
@@ -65,8 +68,10 @@ struct State<T> {
     handed: usize,
     receiving: WaitList<Option<T>>,
     sending: WaitList<Option<T>>,
-    /// Of `mpsc`'s receiver as a `Stream` that found nothing: it has no place, for it may be moved.
-    polled: Option<Waker>,
+    /// Receivers that wait as a `Stream`.
+    polled: Polled,
+    /// The next receiver's.
+    next_id: Id,
 }
 
 /// A channel with one sender and one receiver. `shared`: that may be cloned.
@@ -86,7 +91,8 @@ pub(super) fn channel<T>(capacity: Option<usize>, shared: bool) -> (Tx<T>, Rx<T>
             handed: 0,
             receiving: WaitList::new(),
             sending: WaitList::new(),
-            polled: None,
+            polled: Polled::new(),
+            next_id: 1,
         }),
     });
     (Tx::new(channel.clone()), Rx::new(channel))
@@ -101,17 +107,17 @@ impl<T> State<T> {
             capacity, shared, ..
         }: &Channel<T>,
         message: T,
-    ) -> Result<Option<Waker>, TrySendError<T>> {
+    ) -> Result<Woken, TrySendError<T>> {
         if self.receivers == 0 {
             return Err(TrySendError::Disconnected(message));
         }
         if let Some(place) = self.receiving.first() {
             *place = Some(message);
             self.handed += usize::from(*shared);
-            return Ok(self.receiving.grant_first());
+            return Ok(self.receiving.grant_first().into());
         }
         // A stream that waits has room for one, as any receiver that waits.
-        if self.queue.len() < *capacity || self.polled.is_some() {
+        if self.queue.len() < *capacity || !self.polled.is_empty() {
             self.queue.push_back(message);
             return Ok(self.polled.take());
         }
@@ -145,10 +151,10 @@ impl<T> State<T> {
     }
 
     /// A receiver was served and does not want it: it is the first message again.
-    fn put_back(&mut self, shared: bool, message: T) -> Option<Waker> {
+    fn put_back(&mut self, shared: bool, message: T) -> Woken {
         if let Some(place) = self.receiving.first() {
             *place = Some(message);
-            return self.receiving.grant_first();
+            return self.receiving.grant_first().into();
         }
         self.handed -= usize::from(shared);
         self.queue.push_front(message);
@@ -189,7 +195,7 @@ impl<T> Channel<T> {
     #[inline]
     fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         let woken = self.locked(|state| state.push(self, message))?;
-        wake(woken);
+        woken.wake();
         Ok(())
     }
 
@@ -211,8 +217,8 @@ impl<T> Channel<T> {
         })
     }
 
-    /// Of `mpsc`'s receiver, which is alone.
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    /// Of a receiver as a `Stream`.
+    fn poll_next(&self, id: Id, cx: &mut Context<'_>) -> Poll<Option<T>> {
         if !self.looks_empty()
             && let Ok(message) = self.try_recv()
         {
@@ -222,11 +228,11 @@ impl<T> Channel<T> {
         let popped = self.locked(|state| {
             let popped = state.pop(self.capacity);
             if let Err(TryRecvError::Empty) = popped {
-                // What it gives back is dropped after the lock is released.
-                std::mem::swap(&mut state.polled, &mut waker);
+                waker = waker.take().and_then(|new| state.polled.wait(id, new));
             }
             popped
         });
+        // The one before, or this one if it is not needed.
         let_go(waker);
         match popped {
             Ok((message, woken)) => Poll::Ready(Some(self.wake_for(message, woken))),
@@ -236,15 +242,21 @@ impl<T> Channel<T> {
     }
 
     fn put_back(&self, message: T) {
-        wake(self.locked(|state| state.put_back(self.shared, message)));
+        self.locked(|state| state.put_back(self.shared, message))
+            .wake();
     }
 
     fn add_sender(&self) {
         self.locked(|state| state.senders += 1);
     }
 
-    fn add_receiver(&self) {
-        self.locked(|state| state.receivers += 1);
+    fn add_receiver(&self) -> Id {
+        self.locked(|state| {
+            state.receivers += 1;
+            let id = state.next_id;
+            state.next_id += 1;
+            id
+        })
     }
 
     /// The last one tells all receivers that wait.
@@ -276,25 +288,24 @@ impl<T> Channel<T> {
     fn end_receiving(&self) {
         wake_all(|wakers| {
             self.locked(|state| {
-                wakers.push(state.polled.take());
-                state.receiving.grant_while(wakers, |_| true)
+                state.polled.take_some(wakers) || state.receiving.grant_while(wakers, |_| true)
             })
         });
     }
 
     /// The last one gives all senders that wait their messages back, and drops those in the queue.
-    fn drop_receiver(&self) {
-        let left = self.locked(|state| {
+    fn drop_receiver(&self, id: Id) {
+        let (own, left) = self.locked(|state| {
             state.receivers -= 1;
-            match state.receivers {
-                0 => Some((std::mem::take(&mut state.queue), state.polled.take())),
-                _ => None,
-            }
+            let own = state.polled.remove(id);
+            let last = state.receivers == 0;
+            (own, last.then(|| std::mem::take(&mut state.queue)))
         });
         if let Some(left) = left {
             wake_all(|wakers| self.locked(|state| state.sending.grant_while(wakers, |_| true)));
             drop(left);
         }
+        drop(own);
     }
 
     fn capacity(&self) -> Option<usize> {
@@ -315,12 +326,5 @@ impl<T> Channel<T> {
 
     fn has_receivers(&self) -> bool {
         self.locked(|state| state.receivers > 0)
-    }
-}
-
-#[inline]
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }

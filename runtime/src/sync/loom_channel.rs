@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Rx, Tx, channel};
 use crate::loom_support::cell::UnsafeCell;
-use crate::loom_support::{Bell, explore, thread, wait_for};
+use crate::loom_support::{Bell, explore, explore_within, thread, wait_for};
 
 /// A message whose content no atomic brings: loom sees whether the channel does.
 struct Message(Box<UnsafeCell<u32>>);
@@ -154,6 +154,15 @@ fn loom_channel_receiver_goes() {
     });
 }
 
+/// The sum of what comes as a stream.
+fn sum_of_stream(rx: &Rx<Message>) -> u32 {
+    let mut sum = 0;
+    while let Some(message) = wait_for(std::future::poll_fn(|cx| rx.poll_next(cx))) {
+        sum += message.number();
+    }
+    sum
+}
+
 /// As a stream: no message comes without a call.
 #[test]
 fn loom_channel_stream() {
@@ -163,12 +172,57 @@ fn loom_channel_stream() {
             assert!(send(&tx, 1));
             assert!(send(&tx, 2));
         });
-        let mut sum = 0;
-        while let Some(message) = wait_for(std::future::poll_fn(|cx| rx.poll_next(cx))) {
-            sum += message.number();
-        }
-        assert_eq!(sum, 3);
+        assert_eq!(sum_of_stream(&rx), 3);
         assert!(matches!(rx.try_recv(), Err(TryRecvError::Disconnected)));
+        sender.join().unwrap();
+    });
+}
+
+/// Streams of two clones: whichever looks has the message, both have the end.
+#[test]
+fn loom_channel_two_streams() {
+    explore_within(2, 100, || {
+        let (tx, rx) = pair(1);
+        let other = rx.clone();
+        let stream = thread::spawn(move || sum_of_stream(&other));
+        let sender = thread::spawn(move || assert!(send(&tx, 1)));
+        let sum = sum_of_stream(&rx);
+        assert_eq!(sum + stream.join().unwrap(), 1);
+        sender.join().unwrap();
+    });
+}
+
+/// One that was polled, and is not polled again: the other is told of the message, and not only of the end.
+#[test]
+fn loom_channel_paused_stream() {
+    explore(20, || {
+        let (tx, rx) = pair(0);
+        let paused = rx.clone();
+        assert!(give_up(std::future::poll_fn(|cx| paused.poll_next(cx))).is_none());
+        let sender = {
+            let tx = tx.clone();
+            thread::spawn(move || assert!(send(&tx, 1)))
+        };
+        let message = wait_for(std::future::poll_fn(|cx| rx.poll_next(cx)));
+        assert_eq!(message.map(Message::number), Some(1));
+        sender.join().unwrap();
+        drop((paused, tx));
+    });
+}
+
+/// A stream beside a call that gives up after it was served.
+#[test]
+fn loom_channel_stream_beside_a_call() {
+    explore(100, || {
+        let (tx, rx) = pair(1);
+        let other = rx.clone();
+        let sender = thread::spawn(move || assert!(send(&tx, 1)));
+        let gives_up = thread::spawn(move || match give_up(other.wait()) {
+            Some(Ok(message)) => message.number(),
+            _ => 0,
+        });
+        let sum = sum_of_stream(&rx);
+        assert_eq!(sum + gives_up.join().unwrap(), 1);
         sender.join().unwrap();
     });
 }

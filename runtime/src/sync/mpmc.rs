@@ -1,7 +1,7 @@
 //! Channels with many receivers: as [`mpsc`](super::mpsc), and the receiver can be cloned. Each message is received once.
 //!
 //! Names and behaviour are those of std's `mpmc`, which is not stable. One pair of types serves both kinds of
-//! channel. Waiting receivers are served in the order of their arrival, as waiting senders are. What [`mpsc`](super::mpsc#fairness)
+//! channel. Waiting receivers are served in the order of their arrival, as waiting senders are; a [`Receiver`] is a `Stream` too. What [`mpsc`](super::mpsc#fairness)
 //! says of fairness, and of calls on a worker's own stack, holds here too.
 //!
 //! ```
@@ -26,7 +26,11 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use futures_core::Stream;
 
 use super::channel::{self, Rx, Tx, iterators};
 use crate::time::timer;
@@ -161,6 +165,22 @@ impl<T> Sender<T> {
 }
 
 /// The receiving half.
+///
+/// As a `Stream` it gives the messages until the senders are gone. Nothing is kept for a stream: a message is received by the clone that looks
+/// first, and wakes all that wait as streams. So a stream that is dropped, or not polled any more, keeps none from the others.
+/// Calls that wait ([`recv`](Self::recv), [`recv_async`](Self::recv_async)) come before streams.
+///
+/// ```
+/// use futures::StreamExt;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (tx, rx) = sisal::sync::mpmc::channel();
+/// sisal::spawn(move || (1..=100).for_each(|n| tx.send(n).unwrap()));
+/// let sum = |rx: sisal::sync::mpmc::Receiver<u32>| rx.fold(0, async |sum, n| sum + n);
+/// let (one, two) = tokio::join!(sum(rx.clone()), sum(rx));
+/// assert_eq!(one + two, 5050);
+/// # }
+/// ```
 pub struct Receiver<T> {
     rx: Rx<T>,
 }
@@ -277,6 +297,17 @@ impl<T> Receiver<T> {
         self.rx.is_disconnected()
     }
 }
+
+impl<T> Stream for Receiver<T> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.rx.poll_next(cx)
+    }
+}
+
+// The messages are not in here.
+impl<T> Unpin for Receiver<T> {}
 
 iterators!();
 

@@ -1,7 +1,7 @@
 //! A channel for one message: an answer that somebody waits for.
 //!
-//! The sender never waits. The receiver waits as a fiber or a thread, by [`recv`](Receiver::recv), or as a future. Error types are
-//! [`mpsc`](super::mpsc)'s. Making a channel allocates once, the message costs nothing more.
+//! Names and signatures are those of std's `oneshot`, which is not stable. The sender never waits. The receiver waits as a fiber or a thread, by
+//! [`recv`](Receiver::recv), or as a future. Making a channel allocates once, the message costs nothing more.
 //!
 //! ```
 //! use sisal::sync::{mpsc, oneshot};
@@ -20,6 +20,7 @@
 //! });
 //! ```
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -32,7 +33,7 @@ use super::wait::{self, enter};
 use super::wait_list::Locked;
 use crate::time::timer;
 
-pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+pub use std::sync::mpsc::{RecvError, SendError};
 
 #[cfg(test)]
 #[path = "loom_oneshot.rs"]
@@ -64,11 +65,12 @@ struct Shared<T> {
 }
 
 impl<T> Shared<T> {
-    fn take(&mut self) -> Result<T, TryRecvError> {
+    /// `None` if it may come yet.
+    fn take(&mut self) -> Option<Result<T, RecvError>> {
         match self.message.take() {
-            Some(message) => Ok(message),
-            None if self.sender => Err(TryRecvError::Empty),
-            None => Err(TryRecvError::Disconnected),
+            Some(message) => Some(Ok(message)),
+            None if self.sender => None,
+            None => Some(Err(RecvError)),
         }
     }
 }
@@ -134,7 +136,8 @@ impl<T> Drop for Sender<T> {
 /// The receiving half: call [`recv`](Self::recv), or `.await` it.
 ///
 /// # Cancellation
-/// Awaited by reference, a wait that is given up loses nothing. A message that is not received is dropped with the receiver.
+/// Awaited by reference (`(&mut rx).await`, `block_on(&mut rx)`), a wait that is given up loses nothing: the receiver can be asked again. A message
+/// that is not received is dropped with the receiver.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -169,43 +172,73 @@ impl<T> Receiver<T> {
     }
 
     fn take(&self) -> Option<Result<T, RecvError>> {
-        match self.0.with(Shared::take) {
-            Ok(message) => Some(Ok(message)),
-            Err(TryRecvError::Disconnected) => Some(Err(RecvError)),
-            Err(TryRecvError::Empty) => None,
-        }
+        self.0.with(Shared::take)
+    }
+
+    /// Whether the message is there. Works everywhere, and takes nothing.
+    ///
+    /// # Errors
+    /// If it will not come: the sender went, or it was received before.
+    ///
+    /// ```
+    /// let (tx, rx) = sisal::sync::oneshot::channel();
+    /// assert_eq!(rx.is_ready(), Ok(false));
+    /// tx.send(7).unwrap();
+    /// assert_eq!(rx.is_ready(), Ok(true));
+    /// ```
+    pub fn is_ready(&self) -> Result<bool, RecvError> {
+        self.0.with(|state| match (&state.message, state.sender) {
+            (Some(_), _) => Ok(true),
+            (None, true) => Ok(false),
+            (None, false) => Err(RecvError),
+        })
     }
 
     /// The message if it is there. Works everywhere.
     ///
     /// # Errors
-    /// If it is not there yet, or will not come: the sender went, or it was received before.
-    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.0.with(Shared::take)
+    /// If it is not there yet: the receiver is in the error. Or if it will not come: the sender went, or it was received before.
+    ///
+    /// ```
+    /// use sisal::sync::oneshot::{self, TryRecvError};
+    /// let (tx, rx) = oneshot::channel();
+    /// let Err(TryRecvError::Empty(rx)) = rx.try_recv() else { panic!() };
+    /// tx.send(7).unwrap();
+    /// assert_eq!(rx.try_recv().unwrap(), 7);
+    /// ```
+    pub fn try_recv(self) -> Result<T, TryRecvError<T>> {
+        match self.take() {
+            Some(received) => Ok(received?),
+            None => Err(TryRecvError::Empty(self)),
+        }
     }
 
-    /// Waits for the message so long. The receiver may be asked again after that.
+    /// Waits for the message so long.
     ///
     /// # Errors
-    /// If there was none in time, or will be none. A message that comes at the last moment is received.
+    /// If there was none in time: the receiver is in the error. Or if there will be none. A message that comes at the last moment is received.
     ///
     /// # Panics
     /// As [`recv`](Self::recv).
     ///
     /// # Cancellation
-    /// A suspension point if it has to wait. A cancelled call leaves the message to the receiver.
+    /// As [`recv`](Self::recv).
     ///
     /// ```
     /// use std::time::Duration;
-    /// let (tx, mut rx) = sisal::sync::oneshot::channel();
+    /// use sisal::sync::oneshot::{self, RecvTimeoutError};
+    ///
+    /// let (tx, rx) = oneshot::channel();
     /// sisal::run(|| {
-    ///     assert!(rx.recv_timeout(Duration::from_millis(5)).is_err());
+    ///     let Err(RecvTimeoutError::Timeout(rx)) = rx.recv_timeout(Duration::from_millis(5)) else {
+    ///         panic!("nobody sends")
+    ///     };
     ///     tx.send(7).unwrap();
-    ///     assert_eq!(rx.recv_timeout(Duration::from_millis(5)), Ok(7));
+    ///     assert_eq!(rx.recv_timeout(Duration::from_millis(5)).unwrap(), 7);
     /// });
     /// ```
     #[track_caller]
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+    pub fn recv_timeout(self, timeout: Duration) -> Result<T, RecvTimeoutError<T>> {
         self.recv_deadline(timer::after(timeout))
     }
 
@@ -214,20 +247,20 @@ impl<T> Receiver<T> {
     /// # Errors
     /// As there.
     #[track_caller]
-    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+    pub fn recv_deadline(mut self, deadline: Instant) -> Result<T, RecvTimeoutError<T>> {
         enter(CALL, INSTEAD);
-        let mut received = self.try_recv();
-        if matches!(received, Err(TryRecvError::Empty)) && deadline > Instant::now() {
-            received = match wait::wait_until(CALL, INSTEAD, &mut *self, Some(deadline)) {
-                Ok(received) => received.map_err(|RecvError| TryRecvError::Disconnected),
+        let mut received = self.take();
+        if received.is_none() && deadline > Instant::now() {
+            received = match wait::wait_until(CALL, INSTEAD, &mut self, Some(deadline)) {
+                Ok(received) => Some(received),
                 // It may have come since the last look.
-                Err(_) => self.try_recv(),
+                Err(_) => self.take(),
             };
         }
-        received.map_err(|error| match error {
-            TryRecvError::Empty => RecvTimeoutError::Timeout,
-            TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
-        })
+        match received {
+            Some(received) => Ok(received?),
+            None => Err(RecvTimeoutError::Timeout(self)),
+        }
     }
 }
 
@@ -241,18 +274,14 @@ impl<T> Future for Receiver<T> {
         let mut waker = Some(cx.waker().clone());
         let taken = self.0.with(|state| {
             let taken = state.take();
-            if let Err(TryRecvError::Empty) = taken {
+            if taken.is_none() {
                 std::mem::swap(&mut state.waker, &mut waker);
             }
             taken
         });
         // The one before, or this one if it is not needed.
         drop(waker);
-        match taken {
-            Ok(message) => Poll::Ready(Ok(message)),
-            Err(TryRecvError::Disconnected) => Poll::Ready(Err(RecvError)),
-            Err(TryRecvError::Empty) => Poll::Pending,
-        }
+        taken.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -268,6 +297,73 @@ impl<T> Drop for Receiver<T> {
 
 // The message is not in here.
 impl<T> Unpin for Receiver<T> {}
+
+/// Why [`try_recv`](Receiver::try_recv) has no message.
+pub enum TryRecvError<T> {
+    /// It may come yet: the receiver, to be asked again.
+    Empty(Receiver<T>),
+    /// It will not come.
+    Disconnected,
+}
+
+/// Why [`recv_timeout`](Receiver::recv_timeout) has no message.
+pub enum RecvTimeoutError<T> {
+    /// It may come yet: the receiver, to be asked again.
+    Timeout(Receiver<T>),
+    /// It will not come.
+    Disconnected,
+}
+
+impl<T> From<RecvError> for TryRecvError<T> {
+    fn from(RecvError: RecvError) -> TryRecvError<T> {
+        TryRecvError::Disconnected
+    }
+}
+
+impl<T> From<RecvError> for RecvTimeoutError<T> {
+    fn from(RecvError: RecvError) -> RecvTimeoutError<T> {
+        RecvTimeoutError::Disconnected
+    }
+}
+
+impl<T> fmt::Debug for TryRecvError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryRecvError::Empty(_) => "Empty(..)",
+            TryRecvError::Disconnected => "Disconnected",
+        })
+    }
+}
+
+impl<T> fmt::Debug for RecvTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RecvTimeoutError::Timeout(_) => "Timeout(..)",
+            RecvTimeoutError::Disconnected => "Disconnected",
+        })
+    }
+}
+
+impl<T> fmt::Display for TryRecvError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TryRecvError::Empty(_) => "the message has not come yet",
+            TryRecvError::Disconnected => "the sender is gone",
+        })
+    }
+}
+
+impl<T> fmt::Display for RecvTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RecvTimeoutError::Timeout(_) => "the message did not come in time",
+            RecvTimeoutError::Disconnected => "the sender is gone",
+        })
+    }
+}
+
+impl<T> Error for TryRecvError<T> {}
+impl<T> Error for RecvTimeoutError<T> {}
 
 impl<T> fmt::Debug for Sender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -46,7 +46,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
         "net",
         &["block_on", "current", "handle", "keep", "shim", "time"],
     ),
-    ("os", &["current", "net", "time"]),
+    ("os", &["current", "fs", "net", "process", "time"]),
     ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
     ("process", &["current", "io", "unblock"]),

@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvError, RecvTimeoutError, TryRecvError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::Channel;
+use super::{Channel, Id};
 use crate::sync::wait::{self, enter};
 use crate::sync::wait_list::Place;
 use crate::sync::wakers::let_go;
@@ -16,11 +16,11 @@ const CALL: &str = "Receiver::recv";
 const INSTEAD: &str = "await `recv_async` instead";
 
 /// One of a channel's receivers.
-pub(in crate::sync) struct Rx<T>(Arc<Channel<T>>);
+pub(in crate::sync) struct Rx<T>(Arc<Channel<T>>, Id);
 
 impl<T> Rx<T> {
     pub(super) fn new(channel: Arc<Channel<T>>) -> Rx<T> {
-        Rx(channel)
+        Rx(channel, 0)
     }
 
     pub(in crate::sync) fn try_recv(&self) -> Result<T, TryRecvError> {
@@ -80,7 +80,7 @@ impl<T> Rx<T> {
     }
 
     pub(in crate::sync) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.0.poll_next(cx)
+        self.0.poll_next(self.1, cx)
     }
 
     #[inline]
@@ -112,14 +112,14 @@ impl<T> Rx<T> {
 
 impl<T> Clone for Rx<T> {
     fn clone(&self) -> Rx<T> {
-        self.0.add_receiver();
-        Rx(Arc::clone(&self.0))
+        let id = self.0.add_receiver();
+        Rx(Arc::clone(&self.0), id)
     }
 }
 
 impl<T> Drop for Rx<T> {
     fn drop(&mut self) {
-        self.0.drop_receiver();
+        self.0.drop_receiver(self.1);
     }
 }
 

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc::{SendError, TrySendError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::{Channel, wake};
+use super::{Channel, Woken};
 use crate::sync::wait::{self, enter};
 use crate::sync::wait_list::Place;
 use crate::sync::wakers::let_go;
@@ -251,7 +251,7 @@ impl<T> Future for SendFuture<'_, T> {
             Looked::Waiting => Poll::Pending,
             Looked::Disconnected(message) => Poll::Ready(Err(SendError(message))),
             Looked::Sent(woken) => {
-                wake(woken);
+                woken.wake();
                 Poll::Ready(Ok(()))
             }
             // SAFETY: it is granted.
@@ -265,7 +265,7 @@ enum Looked<T> {
     Waiting,
     Disconnected(T),
     /// With whom to wake for it.
-    Sent(Option<Waker>),
+    Sent(Woken),
     /// The place is granted.
     Served,
 }
