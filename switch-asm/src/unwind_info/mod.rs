@@ -37,4 +37,4 @@ pub use layout::{FrameLayout, LayoutBuilder};
 pub use op::{Op, Step};
 pub use reg::{Abi, Gpr, Xmm};
 #[cfg(feature = "unwind")]
-pub use register::{CodeRegion, RegionBuilder, RegisterError, Registration};
+pub use register::{CodeRegion, NewestFirst, RegionBuilder, RegisterError, Registration};

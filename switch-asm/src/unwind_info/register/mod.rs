@@ -4,12 +4,14 @@
 //! |---|---|
 //! | [`CodeRegion`] | memory for many functions, and their registration: nothing can be dropped in a wrong order |
 //! | [`Registration`] | of a section, for code in memory of one's own |
+//! | [`NewestFirst`] | many of either, dropped in the order that is cheap |
 //!
 //! x86_64 Linux, with libgcc's unwinder (glibc targets) or LLVM's (musl targets), and x86_64 Windows. Elsewhere everything is
 //! [`RegisterError::Unsupported`].
 
 mod builder;
 mod error;
+mod newest_first;
 mod region;
 mod registration;
 
@@ -28,5 +30,6 @@ cfg_if::cfg_if! {
 
 pub use builder::RegionBuilder;
 pub use error::RegisterError;
+pub use newest_first::NewestFirst;
 pub use region::CodeRegion;
 pub use registration::Registration;

@@ -13,7 +13,7 @@ use super::os;
 ///
 /// One for a whole region of code, not one per function: libgcc keeps them in a list, and sorts into
 /// it at the first walk after each registration. With 10,000 and more that takes from
-/// a tenth of a second to many. Whoever has thousands all the same should drop them newest first.
+/// a tenth of a second to many. Whoever has thousands all the same should drop them newest first: [`NewestFirst`](super::NewestFirst).
 #[derive(Debug)]
 #[must_use = "dropped, it is registered no more"]
 pub struct Registration {
