@@ -3,10 +3,10 @@
 
 # Tests that have to run, at the least: a script that ran fewer has lost some.
 # Raise a floor when tests are added; lower it only with a reason in the commit.
-export FLOOR_WORKSPACE=1300
-export FLOOR_LOOM=70
+export FLOOR_WORKSPACE=1330
+export FLOOR_LOOM=73
 export FLOOR_MIRI=60
-export FLOOR_ASAN_RUNTIME=250
+export FLOOR_ASAN_RUNTIME=490
 export FLOOR_STD=375
 export FLOOR_OPTIMISED=160
 
