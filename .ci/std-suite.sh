@@ -23,7 +23,7 @@ if ! have python3 python3; then
     exit 0
 fi
 # The machine's nightly if its texts are those that are known here, else one of a day on which they were.
-known=nightly-2026-10-30
+known="nightly-2026-10-30"
 texts_of() {
     local sysroot
     sysroot=$(rustc +"$1" --print sysroot 2>/dev/null) || return 1

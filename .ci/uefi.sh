@@ -75,6 +75,7 @@ done
 
 # --- The hand-written unwind codes of that program, beside those that `unwind_info` makes of the same frames.
 log=$CARGO_TARGET_DIR/twin.log
-SWITCH_ASM_UEFI_PROGRAM=$CARGO_TARGET_DIR/$target/release/switch-asm-uefi-test.efi CARGO_TARGET_DIR=$target_dir \
-    cargo test --quiet -p switch-asm --features unwind-info --test unwind_twin -- --nocapture bytes_in_a_uefi_program | tee "$log"
+export SWITCH_ASM_UEFI_PROGRAM=$CARGO_TARGET_DIR/$target/release/switch-asm-uefi-test.efi
+export CARGO_TARGET_DIR=$target_dir
+cargo test --quiet -p switch-asm --features unwind-info --test unwind_twin -- --nocapture bytes_in_a_uefi_program | tee "$log"
 grep -q '^[1-9][0-9]* functions$' "$log" || { echo "uefi: the unwind codes were not compared"; exit 1; }
