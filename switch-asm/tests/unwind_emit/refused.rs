@@ -58,12 +58,41 @@ fn what_is_no_instruction_of_a_prologue() {
 }
 
 #[test]
+fn loops_that_do_more_than_touch_pages() {
+    // again: push rbx; jne again. And back to before what was already told.
+    let layout = || builder().op(1, Op::Push(Gpr::Rbx)).prologue_len(3);
+    refused(
+        layout(),
+        &[0x53, 0x75, 0xfd, 0x90],
+        M::Unknown { offset: 1 },
+    );
+    // nop; again: cmp eax, 1; jne again
+    let code = [0x53, 0x90, 0x83, 0xf8, 0x01, 0x75, 0xfb, 0x90];
+    let layout = builder().op(1, Op::Push(Gpr::Rbx)).prologue_len(7);
+    let layout = layout.code_len(8).finish().expect("is one");
+    assert_eq!(layout.check_code(&code), Ok(()));
+}
+
+#[test]
+fn registers_that_no_body_keeps_lead_nowhere() {
+    // mov r11, rsp; sub rsp, 32; mov rsp, r11; ret
+    let code = [
+        0x49, 0x89, 0xe3, 0x48, 0x83, 0xec, 0x20, 0x4c, 0x89, 0xdc, 0xc3,
+    ];
+    let epilogue = Epilogue::new(7, 11).step(10, EpilogueOp::Release);
+    let layout = builder().op(7, Op::Alloc(32)).epilogue(epilogue);
+    refused(layout, &code, M::Undescribed { offset: 7 });
+}
+
+#[test]
 fn steps_that_end_within_instructions() {
     // push rbx; sub rsp, 32
     let code = [0x53, 0x48, 0x83, 0xec, 0x20, 0x90];
     let layout = builder().op(1, Op::Push(Gpr::Rbx));
     let split = M::Split { offset: 1 };
     refused(layout.clone().op(4, Op::Alloc(32)), &code, split);
+    let within = layout.clone().op(4, Op::Alloc(32)).prologue_len(5);
+    refused(within, &code, split);
     refused(layout.prologue_len(3), &code, split);
 }
 

@@ -134,14 +134,12 @@ impl Check<'_> {
                 (sets_rsp(effect) || self.machine.rsp != before.rsp)
                     && self.machine.rsp == pushed - popped
             }
-            EpilogueOp::Pop(reg) => {
-                let from = match effect {
-                    Effect::Pop(popped) if popped == reg => before.rsp,
-                    Effect::Leave if reg == Gpr::Rbp => self.machine.rsp + 8,
-                    _ => return false,
-                };
-                self.machine.saved_at(Register::Gpr(reg), from)
-            }
+            // That RSP is at what was pushed follows from the release, and the order is the layout's.
+            EpilogueOp::Pop(reg) => match effect {
+                Effect::Pop(popped) => popped == reg,
+                Effect::Leave => reg == Gpr::Rbp,
+                _ => false,
+            },
         }
     }
 

@@ -85,12 +85,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn saved_at(&self, register: Register, depth: i64) -> bool {
-        let mut slots = self.slots.iter();
-        slots.any(|slot| slot.register == register && slot.depth == depth)
-    }
-
-    /// The same, and from now on nothing may overwrite it.
+    /// Whether the caller's register is there. From now on nothing may overwrite it.
     pub(super) fn tell(&mut self, register: Register, depth: i64) -> bool {
         let mut slots = self.slots.iter_mut();
         let slot = slots.find(|slot| slot.register == register && slot.depth == depth);
