@@ -180,6 +180,26 @@ fn saves_count_from_the_frame_register() {
     }
 }
 
+/// Before the instruction that sets the frame register has run, that is something else; after it RSP may be.
+#[test]
+fn the_frame_base_is_where_the_frame_register_leads() {
+    let builder = FrameLayout::builder().op(4, Op::Alloc(8));
+    let (reg, offset) = (Gpr::Rbp, 16);
+    let builder = builder.op(9, Op::SetFrame { reg, offset });
+    let layout = builder.op(13, Op::Alloc(8)).code_len(20).finish();
+    let (bytes, code) = prepared(&layout.expect("a good layout"), &[0x90; 20]);
+    let info = decode(&bytes).expect("good");
+    let stack = numbered(60);
+    for pc in 0..20 {
+        let mut context = Context::default();
+        *context.gpr_mut(Gpr::Rsp) = 0x1000;
+        *context.gpr_mut(Gpr::Rbp) = 0x1110;
+        let unwound = virtual_unwind(&Function::new(&code, &info), pc, &mut context, &stack);
+        let expected = if pc < 9 { 0x1000 } else { 0x1100 };
+        assert_eq!(unwound.expect("walks").frame_base, expected, "at {pc}");
+    }
+}
+
 #[test]
 fn a_leaf_only_returns() {
     let stack = numbered(2);

@@ -41,19 +41,26 @@ pub(super) fn append(
         (None, None) => 0,
     };
     let start = bytes.len();
-    bytes.extend([
+    bytes.extend_from_slice(&[
         format::VERSION | flags << 3,
         layout.prologue_len(),
         0,
         frame.map_or(0, frame_byte),
     ]);
+    // Room for the longest codes, of which each is written as a whole word.
+    let first = bytes.len();
+    let steps = layout.steps();
+    bytes.resize(first + steps.len() * 3 * format::SLOT + size_of::<u64>(), 0);
     // Walkers undo from the first to the last: the last step comes first.
-    for &step in layout.steps().iter().rev() {
-        code(bytes, step)?;
+    let mut at = first;
+    for &step in steps.iter().rev() {
+        let code = code(step)?;
+        bytes[at..][..size_of::<u64>()].copy_from_slice(&code.word.to_le_bytes());
+        at += code.slots * format::SLOT;
     }
-    let slots = (bytes.len() - start - format::HEADER) / format::SLOT;
+    let slots = (at - first) / format::SLOT;
     bytes[start + 2] = u8::try_from(slots).map_err(|_| EncodeError::TooManySlots { slots })?;
-    bytes.resize(start + format::HEADER + format::padded(slots), 0);
+    bytes.truncate(first + format::padded(slots));
     if let Some(chain) = options.chain() {
         bytes.extend(chain.parent.to_bytes());
     } else if let Some(handler) = options.handler() {
@@ -104,72 +111,58 @@ fn frame_byte((reg, offset): (Gpr, u16)) -> u8 {
     reg.number() | units << 4
 }
 
-fn code(bytes: &mut Vec<u8>, Step { end, op }: Step) -> Result<(), EncodeError> {
-    let mut slot = |op: u8, info: u8| bytes.extend([end, op | info << 4]);
-    match op {
+/// A code, whose first byte is the lowest of the word; what is above its slots is 0.
+struct Code {
+    word: u64,
+    slots: usize,
+}
+
+fn code(Step { end, op }: Step) -> Result<Code, EncodeError> {
+    let head = |op: u8, info: u8| u16::from_le_bytes([end, op | info << 4]).into();
+    let slot = |op, info| Code {
+        word: head(op, info),
+        slots: 1,
+    };
+    // The short form if the operand fits in it, in its units.
+    let short_or_long = |short: (u8, u8), long: (u8, u8), unit: u32, operand: u32| {
+        let units = operand / unit;
+        if units <= u16::MAX.into() {
+            Code {
+                word: head(short.0, short.1) | u64::from(units) << 16,
+                slots: 2,
+            }
+        } else {
+            Code {
+                word: head(long.0, long.1) | u64::from(operand) << 16,
+                slots: 3,
+            }
+        }
+    };
+    let save = |reg: Gpr, offset| {
+        let number = reg.number();
+        let (short, long) = (format::SAVE_NONVOL, format::SAVE_NONVOL_FAR);
+        short_or_long((short, number), (long, number), 8, offset)
+    };
+    Ok(match op {
         Op::Push(reg) => slot(format::PUSH_NONVOL, reg.number()),
         Op::Alloc(size @ ..=128) => {
             let units = u8::try_from(size / 8).expect("128 / 8 is 16");
-            slot(format::ALLOC_SMALL, units - 1);
+            slot(format::ALLOC_SMALL, units - 1)
         }
-        Op::Alloc(size) => match u16::try_from(size / 8) {
-            Ok(units) => {
-                slot(format::ALLOC_LARGE, 0);
-                bytes.extend(units.to_le_bytes());
-            }
-            Err(_) => {
-                slot(format::ALLOC_LARGE, 1);
-                bytes.extend(size.to_le_bytes());
-            }
-        },
+        Op::Alloc(size) => {
+            let large = format::ALLOC_LARGE;
+            short_or_long((large, 0), (large, 1), 8, size)
+        }
         Op::SetFrame { .. } => slot(format::SET_FPREG, 0),
-        Op::SaveGpr { reg, offset } => save(bytes, end, Place::gpr(reg), offset),
+        Op::SaveGpr { reg, offset } => save(reg, offset),
         // Loading RSP from memory is what changes the stack.
-        Op::LoadSp { offset } => save(bytes, end, Place::gpr(Gpr::Rsp), offset),
-        Op::SaveXmm { reg, offset } => save(bytes, end, Place::xmm(reg.number()), offset),
+        Op::LoadSp { offset } => save(Gpr::Rsp, offset),
+        Op::SaveXmm { reg, offset } => {
+            let number = reg.number();
+            let (short, long) = (format::SAVE_XMM128, format::SAVE_XMM128_FAR);
+            short_or_long((short, number), (long, number), 16, offset)
+        }
         Op::MachineFrame { error_code } => slot(format::PUSH_MACHFRAME, error_code.into()),
         Op::PushReturn => return Err(EncodeError::Unsupported { op }),
-    }
-    Ok(())
-}
-
-/// How a kind of register's save is written.
-struct Place {
-    near: u8,
-    far: u8,
-    scale: u32,
-    number: u8,
-}
-
-impl Place {
-    const fn gpr(reg: Gpr) -> Place {
-        Place {
-            near: format::SAVE_NONVOL,
-            far: format::SAVE_NONVOL_FAR,
-            scale: 8,
-            number: reg.number(),
-        }
-    }
-
-    const fn xmm(number: u8) -> Place {
-        Place {
-            near: format::SAVE_XMM128,
-            far: format::SAVE_XMM128_FAR,
-            scale: 16,
-            number,
-        }
-    }
-}
-
-fn save(bytes: &mut Vec<u8>, end: u8, place: Place, offset: u32) {
-    match u16::try_from(offset / place.scale) {
-        Ok(units) => {
-            bytes.extend([end, place.near | place.number << 4]);
-            bytes.extend(units.to_le_bytes());
-        }
-        Err(_) => {
-            bytes.extend([end, place.far | place.number << 4]);
-            bytes.extend(offset.to_le_bytes());
-        }
-    }
+    })
 }

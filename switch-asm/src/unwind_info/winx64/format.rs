@@ -20,8 +20,6 @@ pub(super) const SAVE_XMM128: u8 = 8;
 pub(super) const SAVE_XMM128_FAR: u8 = 9;
 pub(super) const PUSH_MACHFRAME: u8 = 10;
 
-/// Bytes before the codes.
-pub(super) const HEADER: usize = 4;
 /// Bytes of a slot; a code has one to three.
 pub(super) const SLOT: usize = 2;
 /// The slots that their count, a byte, can say.

@@ -114,13 +114,15 @@ impl Pieces {
 
 /// Multiplies word by word; the upper half has what all words had to say.
 fn hash(bytes: &[u8]) -> u32 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut sum = bytes.len() as u64;
-    for word in bytes.chunks(8) {
-        let mut padded = [0; 8];
-        padded[..word.len()].copy_from_slice(word);
-        sum = (sum ^ u64::from_le_bytes(padded))
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(29);
+    let mut mix = |word: u32| sum = (sum ^ u64::from(word)).wrapping_mul(ODD).rotate_left(29);
+    let (words, rest) = bytes.as_chunks();
+    for &word in words {
+        mix(u32::from_le_bytes(word));
     }
-    (sum.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    for &byte in rest {
+        mix(byte.into());
+    }
+    (sum.wrapping_mul(ODD) >> 32) as u32
 }
