@@ -283,6 +283,26 @@ fn long_ways() {
     );
 }
 
+#[test]
+fn the_shortest_way_forward() {
+    let ways = [
+        (63, "7f"),
+        (64, "0240"),
+        (255, "02ff"),
+        (256, "030001"),
+        (65_535, "03ffff"),
+        (65_536, "0400000100"),
+    ];
+    for (start, way) in ways {
+        let far = FrameLayout::builder()
+            .op(0, Op::Push(Rbx))
+            .epilogue(Epilogue::new(start, start + 2).step(start + 1, Pop(Rbx)))
+            .code_len(start + 2);
+        let fde = format!("00 0e108302 {way} 0a 410e08c3");
+        check(&layout(far), Options::default(), CIE, &fde);
+    }
+}
+
 /// What `switch-asm` has at the base of a coroutine on Linux: `rbp` points at
 /// a link, the link at rbp, rip and rbx.
 fn fiber_base(end: u32) -> FrameLayout {

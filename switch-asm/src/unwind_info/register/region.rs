@@ -56,8 +56,7 @@ use super::registration::Registration;
 // The order of fields is the order of drops.
 #[derive(Debug)]
 pub struct CodeRegion {
-    #[expect(dead_code, reason = "for its drop")]
-    registration: Registration,
+    _registration: Registration,
     pages: Pages,
     functions: Vec<usize>,
 }
@@ -77,7 +76,7 @@ impl CodeRegion {
         functions: Vec<usize>,
     ) -> CodeRegion {
         CodeRegion {
-            registration,
+            _registration: registration,
             pages,
             functions,
         }

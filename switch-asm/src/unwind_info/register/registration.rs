@@ -16,7 +16,9 @@ use super::os;
 /// a tenth of a second to many. Whoever has thousands all the same should drop them newest first.
 #[derive(Debug)]
 #[must_use = "dropped, it is registered no more"]
-pub struct Registration(#[expect(dead_code, reason = "for its drop")] os::Registered);
+pub struct Registration {
+    _registered: os::Registered,
+}
 
 // It moves between threads: unwinders lock their lists.
 const _: () = {
@@ -45,7 +47,10 @@ impl Registration {
     pub unsafe fn eh_frame(section: Vec<u8>) -> Result<Registration, RegisterError> {
         complete(&section)?;
         // SAFETY: complete; the rest is this function's contract.
-        unsafe { os::Registered::eh_frame(section) }.map(Registration)
+        let registered = unsafe { os::Registered::eh_frame(section) }?;
+        Ok(Registration {
+            _registered: registered,
+        })
     }
 
     /// Registers a function table with `RtlAddFunctionTable`. An empty one is fine.
@@ -60,7 +65,10 @@ impl Registration {
         table: crate::unwind_info::winx64::Table,
     ) -> Result<Registration, RegisterError> {
         // SAFETY: this function's contract.
-        unsafe { os::Registered::function_table(table) }.map(Registration)
+        let registered = unsafe { os::Registered::function_table(table) }?;
+        Ok(Registration {
+            _registered: registered,
+        })
     }
 }
 
