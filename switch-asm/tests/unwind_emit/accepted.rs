@@ -9,7 +9,7 @@ use switch_asm::unwind_info::{
 use crate::specs::spec;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     #[test]
     fn what_is_emitted_fits(spec in spec(1 << 24), epilogues in 0_usize..4) {

@@ -274,7 +274,7 @@ fn check(spec: &Spec, argument: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
     fn values_come_back_and_registers_too(spec in spec(1 << 19), argument in any::<u64>()) {

@@ -58,12 +58,41 @@ fn what_is_no_instruction_of_a_prologue() {
 }
 
 #[test]
+fn loops_that_do_more_than_touch_pages() {
+    // again: push rbx; jne again. And back to before what was already told.
+    let layout = || builder().op(1, Op::Push(Gpr::Rbx)).prologue_len(3);
+    refused(
+        layout(),
+        &[0x53, 0x75, 0xfd, 0x90],
+        M::Unknown { offset: 1 },
+    );
+    // nop; again: cmp eax, 1; jne again
+    let code = [0x53, 0x90, 0x83, 0xf8, 0x01, 0x75, 0xfb, 0x90];
+    let layout = builder().op(1, Op::Push(Gpr::Rbx)).prologue_len(7);
+    let layout = layout.code_len(8).finish().expect("is one");
+    assert_eq!(layout.check_code(&code), Ok(()));
+}
+
+#[test]
+fn registers_that_no_body_keeps_lead_nowhere() {
+    // mov r11, rsp; sub rsp, 32; mov rsp, r11; ret
+    let code = [
+        0x49, 0x89, 0xe3, 0x48, 0x83, 0xec, 0x20, 0x4c, 0x89, 0xdc, 0xc3,
+    ];
+    let epilogue = Epilogue::new(7, 11).step(10, EpilogueOp::Release);
+    let layout = builder().op(7, Op::Alloc(32)).epilogue(epilogue);
+    refused(layout, &code, M::Undescribed { offset: 7 });
+}
+
+#[test]
 fn steps_that_end_within_instructions() {
     // push rbx; sub rsp, 32
     let code = [0x53, 0x48, 0x83, 0xec, 0x20, 0x90];
     let layout = builder().op(1, Op::Push(Gpr::Rbx));
     let split = M::Split { offset: 1 };
     refused(layout.clone().op(4, Op::Alloc(32)), &code, split);
+    let within = layout.clone().op(4, Op::Alloc(32)).prologue_len(5);
+    refused(within, &code, split);
     refused(layout.prologue_len(3), &code, split);
 }
 
@@ -152,6 +181,54 @@ fn registers_that_change_too_early() {
         .prologue_len(6);
     let code = [0x55, 0x48, 0x89, 0xe5, 0x31, 0xed];
     refused(layout, &code, M::Clobbers { offset: 4, reg });
+}
+
+#[test]
+fn what_looks_like_a_save() {
+    let rbx = |offset| Op::SaveGpr {
+        reg: Gpr::Rbx,
+        offset,
+    };
+    let step = |offset, op| M::Step { offset, op };
+    // sub rsp, 24; movaps xmm6, [rsp]; movaps [rsp], xmm6
+    let code = [
+        0x48, 0x83, 0xec, 0x18, 0x0f, 0x28, 0x34, 0x24, 0x0f, 0x29, 0x34, 0x24,
+    ];
+    let reg = Xmm::new(6).expect("below 16");
+    let save = Op::SaveXmm { reg, offset: 0 };
+    refused(
+        builder().op(4, Op::Alloc(24)).op(12, save),
+        &code,
+        step(8, save),
+    );
+    // mov [rsp - 8], rbx; sub rsp, 8
+    let code = [0x48, 0x89, 0x5c, 0x24, 0xf8, 0x48, 0x83, 0xec, 0x08];
+    let push = Op::Push(Gpr::Rbx);
+    refused(builder().op(9, push), &code, step(5, push));
+    // sub rsp, 24; mov r11, rsp; call; mov [r11], rbx: what was called keeps no r11
+    let code = [
+        0x48, 0x83, 0xec, 0x18, 0x49, 0x89, 0xe3, 0xe8, 0, 0, 0, 0, 0x49, 0x89, 0x1b,
+    ];
+    let layout = builder().op(4, Op::Alloc(24)).op(15, rbx(0));
+    refused(layout, &code, step(12, rbx(0)));
+}
+
+#[test]
+fn leaves_that_do_not_fit() {
+    // push rbp; mov rbp, rsp; push rbx; nop; leave; ret
+    let code = [0x55, 0x48, 0x89, 0xe5, 0x53, 0x90, 0xc9, 0xc3];
+    let (rbp, rbx) = (EpilogueOp::Pop(Gpr::Rbp), EpilogueOp::Pop(Gpr::Rbx));
+    let epilogue = Epilogue::new(6, 8).step(7, rbx).step(7, rbp);
+    let layout = builder()
+        .op(1, Op::Push(Gpr::Rbp))
+        .op(5, Op::Push(Gpr::Rbx));
+    let mismatch = M::EpilogueStep { offset: 6, op: rbx };
+    refused(layout.epilogue(epilogue), &code, mismatch);
+    // push rbp; lea rbp, [rsp - 8]; leave; ret: RSP is not where it was
+    let code = [0x55, 0x48, 0x8d, 0x6c, 0x24, 0xf8, 0xc9, 0xc3];
+    let layout = builder().op(1, Op::Push(Gpr::Rbp)).prologue_len(6);
+    let layout = layout.epilogue(Epilogue::new(6, 8).step(7, rbp));
+    refused(layout, &code, M::Ending { offset: 7 });
 }
 
 #[test]
@@ -399,7 +476,7 @@ fn every_byte_counts() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
     #[test]
     fn no_code_is_a_panic(spec in spec(1 << 20), noise in any::<Vec<u8>>(), at in any::<prop::sample::Index>()) {

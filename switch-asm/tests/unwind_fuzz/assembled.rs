@@ -179,11 +179,13 @@ impl Making {
 
     fn alloc(&mut self, rng: &mut Rng) {
         let size = match rng.below(64) {
-            0 => 8 * rng.below(0x22000),
+            // The longest forms of everything.
+            0 => (1 << 20) + 8 * rng.below(0x2000),
             1..8 => 8 * rng.below(4000),
             _ => 8 * rng.below(40),
         };
-        if size > 0 {
+        let fits = self.depth + size < 3 << 20;
+        if size > 0 && fits {
             self.asm.down(rng, size);
             self.allocates(size);
             self.maybe_nop(rng);

@@ -259,7 +259,7 @@ const ALL: &[Mutation] = &[
 ];
 
 /// Offset and length of each op's slots.
-fn ops(info: &[u8]) -> Vec<(usize, usize)> {
+pub(crate) fn ops(info: &[u8]) -> Vec<(usize, usize)> {
     let end = 4 + 2 * usize::from(info[2]);
     let mut at = 4;
     let mut ops = Vec::new();

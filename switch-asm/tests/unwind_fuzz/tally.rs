@@ -8,6 +8,7 @@ use switch_asm::unwind_info::winx64;
 
 use crate::faults::{Fault, Faults};
 use crate::machine::Machine;
+use crate::mutants::ops;
 use crate::rng::Rng;
 use crate::subject::{Entry, Kept, Point, Registers, Subject};
 use crate::walkers::{Rows, Windows};
@@ -28,6 +29,8 @@ pub(crate) struct Tally {
     failures: u64,
     told: Vec<String>,
     excluded: BTreeMap<Fault, u64>,
+    /// Codes that `UNWIND_INFO`s had, by their number; 11 is the longer kind of 1.
+    forms: [u64; 12],
 }
 
 /// One walker's answer at a point.
@@ -49,6 +52,9 @@ impl Tally {
         self.impossible += other.impossible;
         self.failures += other.failures;
         self.told.extend(other.told);
+        for (mine, theirs) in self.forms.iter_mut().zip(other.forms) {
+            *mine += theirs;
+        }
         for (fault, count) in other.excluded {
             *self.excluded.entry(fault).or_default() += count;
         }
@@ -60,6 +66,13 @@ impl Tally {
         }
         assert_eq!(self.failures, 0, "points where a walker was wrong");
         assert!(self.points > 0);
+    }
+
+    /// All there are, but those of epilogues, which no version 1 has.
+    pub(crate) fn assert_all_forms(&self) {
+        let missing = |&form: &usize| !matches!(form, 6 | 7) && self.forms[form] == 0;
+        let missing: Vec<usize> = (0..12).filter(missing).collect();
+        assert!(missing.is_empty(), "no code of the forms {missing:?}");
     }
 
     pub(crate) fn point(&mut self, point: &Point<'_>) {
@@ -106,7 +119,11 @@ impl fmt::Display for Tally {
             self.interrupted,
             self.impossible,
             self.excluded,
-        )
+        )?;
+        if self.forms != [0; 12] {
+            write!(f, "; codes by form: {:?}", self.forms)?;
+        }
+        Ok(())
     }
 }
 
@@ -145,6 +162,10 @@ fn check(subject: &Subject, seed: u64, machine: &mut Machine, rng: &mut Rng, tal
     }
     let xdata = winx64::encode(&subject.layout, &winx64::Options::new());
     let windows = Windows::new(xdata.expect("can be encoded"), subject.code.len());
+    for (at, len) in ops(&windows.xdata) {
+        let form = usize::from(windows.xdata[at + 1] & 0xf);
+        tally.forms[if form == 1 && len == 6 { 11 } else { form }] += 1;
+    }
     let encoding = match rng.below(2) {
         0 => PointerEncoding::Absolute,
         _ => PointerEncoding::PcRelative,

@@ -32,7 +32,8 @@ pub(super) fn check(
             return Err(CodeMismatch::Split { offset: at });
         }
         let leaves = check.leaves(at, next, decoded.effect)?;
-        if leaves != (next == epilogue.end()) {
+        let returns = check.machine.rsp == layout.initial_depth() as i64;
+        if leaves != (next == epilogue.end()) || leaves && !returns {
             return Err(CodeMismatch::Ending { offset: at });
         }
         if leaves {
@@ -134,14 +135,12 @@ impl Check<'_> {
                 (sets_rsp(effect) || self.machine.rsp != before.rsp)
                     && self.machine.rsp == pushed - popped
             }
-            EpilogueOp::Pop(reg) => {
-                let from = match effect {
-                    Effect::Pop(popped) if popped == reg => before.rsp,
-                    Effect::Leave if reg == Gpr::Rbp => self.machine.rsp + 8,
-                    _ => return false,
-                };
-                self.machine.saved_at(Register::Gpr(reg), from)
-            }
+            // Whether RSP is at what was pushed is seen at the end; their order is the layout's.
+            EpilogueOp::Pop(reg) => match effect {
+                Effect::Pop(popped) => popped == reg,
+                Effect::Leave => reg == Gpr::Rbp,
+                _ => false,
+            },
         }
     }
 

@@ -13,11 +13,10 @@ use super::mismatch::CodeMismatch;
 /// What a register holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
-    /// What the caller had in it.
-    Callers,
     /// The address at this depth.
     Address(i64),
     Constant(u64),
+    /// Whatever; at first, what the caller had in it.
     Other,
 }
 
@@ -36,7 +35,7 @@ impl Register {
     }
 }
 
-/// A register of the caller in memory.
+/// A register in memory: the caller's, if nothing has changed it before, which is for `prologue` to see.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     pub(super) register: Register,
@@ -60,7 +59,7 @@ impl Machine {
     pub(super) fn new(depth: i64) -> Machine {
         Machine {
             rsp: depth,
-            values: [Value::Callers; 16],
+            values: [Value::Other; 16],
             xmms_changed: 0,
             slots: Vec::new(),
         }
@@ -85,12 +84,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn saved_at(&self, register: Register, depth: i64) -> bool {
-        let mut slots = self.slots.iter();
-        slots.any(|slot| slot.register == register && slot.depth == depth)
-    }
-
-    /// The same, and from now on nothing may overwrite it.
+    /// Whether the caller's register is there. From now on nothing may overwrite it.
     pub(super) fn tell(&mut self, register: Register, depth: i64) -> bool {
         let mut slots = self.slots.iter_mut();
         let slot = slots.find(|slot| slot.register == register && slot.depth == depth);
@@ -123,9 +117,7 @@ impl Machine {
         match effect {
             Effect::Push(reg) => {
                 self.rsp += 8;
-                let saves = self.value(reg) == Value::Callers;
-                let register = saves.then_some(Register::Gpr(reg));
-                self.write(offset, Some(self.rsp), 8, register)?;
+                self.write(offset, Some(self.rsp), 8, Some(Register::Gpr(reg)))?;
             }
             Effect::Pop(reg) => {
                 self.set(reg, Value::Other);
@@ -147,19 +139,10 @@ impl Machine {
                 let value = self.depth(memory).map_or(Value::Other, Value::Address);
                 self.assign(offset, to, value)?;
             }
-            Effect::Mov { to, from } => {
-                let value = match self.value(from) {
-                    // A copy of the caller's register is not the caller's register.
-                    Value::Callers => Value::Other,
-                    value => value,
-                };
-                self.assign(offset, to, value)?;
-            }
+            Effect::Mov { to, from } => self.assign(offset, to, self.value(from))?,
             Effect::Constant { to, value } => self.set(to, Value::Constant(value)),
             Effect::Store { memory, reg } => {
-                let saves = self.value(reg) == Value::Callers;
-                let register = saves.then_some(Register::Gpr(reg));
-                self.write(offset, self.depth(memory), 8, register)?;
+                self.write(offset, self.depth(memory), 8, Some(Register::Gpr(reg)))?;
             }
             Effect::StorePart { memory, size } => {
                 self.write(offset, self.depth(memory), size, None)?;

@@ -67,7 +67,8 @@ pub enum CodeMismatch {
         /// Of the instruction.
         offset: u32,
     },
-    /// An epilogue does not end with the instruction that leaves the function, or that comes before its end.
+    /// An epilogue does not end with the instruction that leaves the function, or that comes before its end,
+    /// or before RSP is at the return address.
     Ending {
         /// Of the instruction.
         offset: u32,

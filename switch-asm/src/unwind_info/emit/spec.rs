@@ -34,7 +34,8 @@ pub enum Probe {
     /// By the prologue. Uses `r11` if there are many pages.
     Inline,
     /// By a call of a function like Windows' `__chkstk`, which gets the size in
-    /// `rax`, moves no RSP and keeps all registers but `r10` and `r11`. The
+    /// `rax`, moves no RSP and keeps all registers but `r10` and `r11`. What System V passes in `al` and `r10`
+    /// (to functions with `...`, to nested ones) is lost. The
     /// call's 32-bit displacement is the caller's to fill in: [`Emitter::probe_call`](super::Emitter::probe_call).
     Call,
     /// The same, for a function at this address, wherever the code goes.
