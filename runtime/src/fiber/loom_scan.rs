@@ -85,9 +85,10 @@ fn loom_scan_against_cancel() {
 fn loom_scan_against_wake_here() {
     static HELD: Held = Held::new();
     let dump: fn(&Home, &FiberRef) = |home, fiber| HELD.scan(home, fiber);
-    against(10, FiberRef::clone, [dump], |fiber, own| {
+    against(100, FiberRef::clone, [dump, Home::wake], |fiber, own| {
         fiber.park_while(|| own.wake(TOKEN));
         assert!(fiber.header.take(TOKEN));
+        fiber.wait_for(WOKEN);
     });
     HELD.check();
 }

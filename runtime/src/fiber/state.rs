@@ -96,9 +96,9 @@ impl State {
         if word & (PARKED | NOTIFIED | SCAN) == PARKED {
             let called = word | reason;
             let now = called & !(PARKED | TOKEN | WOKEN);
-            // Relaxed: the run is on this thread, as the caller is, and so was whoever cleared NOTIFIED last, and acquired what
-            // was called for until then.
-            let taken = (self.0).compare_exchange(word, now, Ordering::Relaxed, Ordering::Relaxed);
+            // Acquire pairs with the Release of `scan_end`: the dump's reads come before the run. (What was called for was acquired
+            // by whoever cleared NOTIFIED: this thread.)
+            let taken = (self.0).compare_exchange(word, now, Ordering::Acquire, Ordering::Relaxed);
             if taken.is_ok() {
                 return Some(called & (TOKEN | WOKEN));
             }
