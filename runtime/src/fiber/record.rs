@@ -20,6 +20,7 @@
 //! 5. `join_waker`: the join handle between `State::claim_waker` and `State::publish_waker`;
 //!    the body after a `State::finish` that saw `JOIN_WAKER`.
 
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -28,6 +29,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::Waker;
 
+use switch_asm::arch;
 use switch_asm::stack::{SlabStack, StackPointer};
 
 use super::block;
@@ -40,6 +42,9 @@ use super::unwind::Frames;
 use crate::error::JoinError;
 use crate::keep::stays;
 use crate::shim::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+/// Bytes of a record that a switch touches.
+const SWITCHED: usize = 64;
 
 /// The part of a record that does not depend on the closure: first what a switch touches, in 64
 /// bytes, then the rest. (Not aligned to 64: an aligned allocation costs more than it gains here.)
@@ -157,6 +162,29 @@ impl FiberPtr {
 
     pub(crate) fn as_raw(self) -> *const () {
         self.0.as_ptr().cast_const().cast()
+    }
+
+    /// Asks for the part of the record that a switch touches.
+    #[inline(always)]
+    pub(crate) fn prefetch_record(self) {
+        let record = self.0.as_ptr().addr();
+        prefetch(record);
+        // It may begin anywhere in a line.
+        prefetch(record + SWITCHED - 1);
+    }
+
+    /// Asks for the part of the stack that a switch touches.
+    ///
+    /// # Safety
+    /// The fiber is live, started, not running, and the caller is its worker.
+    #[inline(always)]
+    pub(crate) unsafe fn prefetch_stack(self) {
+        // SAFETY: by contract.
+        let header = unsafe { self.header() };
+        if let (Some(sp), Some(base)) = (header.sp.get(), header.base.get()) {
+            prefetch(sp.get());
+            prefetch(base.get() - arch::PARENT_LINK_OFFSET);
+        }
     }
 
     pub(super) fn record<F, T>(self) -> *mut Record<F, T> {
@@ -459,6 +487,14 @@ impl Header {
         }
         queue
     }
+}
+
+/// Asks for the cache line at an address, which need not be one of anything.
+#[inline(always)]
+fn prefetch(address: usize) {
+    let line = std::ptr::without_provenance(address);
+    // SAFETY: a hint, which does not fault.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
 }
 
 impl fmt::Debug for Header {
