@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::loom_state::{Home, OnStack, model};
+use super::loom_state::{Home, OnStack, against, model};
 use super::record::FiberRef;
 use super::state::{CANCEL, TOKEN, WOKEN};
 
@@ -76,6 +76,19 @@ fn loom_scan_against_cancel() {
         while !fiber.header.has(CANCEL) {
             fiber.park();
         }
+    });
+    HELD.check();
+}
+
+/// The fiber's own worker calls for it while it is held: it does not run before the dump has let go.
+#[test]
+fn loom_scan_against_wake_here() {
+    static HELD: Held = Held::new();
+    let dump: fn(&Home, &FiberRef) = |home, fiber| HELD.scan(home, fiber);
+    against(100, FiberRef::clone, [dump, Home::wake], |fiber, own| {
+        fiber.park_while(|| own.wake(TOKEN));
+        assert!(fiber.header.take(TOKEN));
+        fiber.wait_for(WOKEN);
     });
     HELD.check();
 }

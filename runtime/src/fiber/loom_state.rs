@@ -46,10 +46,19 @@ impl Schedule for Home {
         assert_eq!(before, 0, "a fiber is in one queue at most, once");
         self.thread.get().expect("bound").unpark();
     }
+
+    fn wake_here(&self, fiber: FiberPtr, reason: u32) -> bool {
+        let here = (self.thread.get()).is_some_and(|worker| worker.id() == thread::current().id());
+        // SAFETY: whoever calls for a fiber has a live record.
+        if here && unsafe { fiber.header() }.notify_here(reason) {
+            self.schedule(fiber);
+        }
+        here
+    }
 }
 
 impl Home {
-    fn new() -> Arc<Home> {
+    pub(crate) fn new() -> Arc<Home> {
         Arc::new(Home {
             queued: AtomicUsize::new(0),
             thread: OnceLock::new(),
@@ -124,7 +133,7 @@ impl Home {
     }
 
     /// The worker: binds the fiber, then runs it to its end. `body` is what it does on its stack.
-    fn run(&self, fiber: &FiberRef, body: impl FnOnce(&OnStack<'_>)) {
+    pub(crate) fn run(&self, fiber: &FiberRef, body: impl FnOnce(&OnStack<'_>)) {
         self.thread.set(thread::current()).expect("one worker");
         // SAFETY: nobody queues a fresh fiber.
         self.bound.with_mut(|bound| unsafe { *bound = 7 });
@@ -151,11 +160,19 @@ impl OnStack<'_> {
 
     /// `Running::park`: away from the stack, and back when somebody called.
     pub(crate) fn park(&self) {
+        self.park_while(|| {});
+    }
+
+    /// The same; `others` is what others of the worker do before it looks into its queue.
+    pub(crate) fn park_while(&self, others: impl FnOnce()) {
         self.touch();
         if self.header.park() {
             // The worker queues it itself. Nobody else does.
             assert_eq!(self.home.queued.load(Ordering::Relaxed), 0);
+            others();
+            assert_eq!(self.home.queued.load(Ordering::Relaxed), 0);
         } else {
+            others();
             while self.home.queued.load(Ordering::Relaxed) == 0 {
                 thread::park();
             }
@@ -242,6 +259,42 @@ fn loom_calls_of_two_kinds() {
         fiber.wait_for(WOKEN);
         assert_eq!(read(&fiber.home.woken_data), 1);
         assert!(!fiber.header.has(TOKEN | WOKEN));
+    });
+}
+
+/// The fiber's worker calls for it while another thread does: it is queued once, and neither's call is lost.
+#[test]
+fn loom_wake_here_against_wake() {
+    against(
+        100,
+        FiberRef::clone,
+        [Home::unpark, Home::expire],
+        |fiber, own| {
+            fiber.park_while(|| own.wake(WOKEN));
+            assert!(fiber.header.take(WOKEN));
+            assert!(!fiber.header.take(WOKEN));
+            fiber.wait_for(TOKEN);
+            assert_eq!(read(&fiber.home.token_data), 1);
+            // The second time it may be called already, by the other's call that came while it was queued.
+            while !fiber.header.is_cut_short() {
+                fiber.park();
+            }
+        },
+    );
+}
+
+/// What was called for before it parked, and was not taken, is there when its worker has called for something else.
+#[test]
+fn loom_wake_here_keeps_calls() {
+    against(10, FiberRef::clone, [Home::wake], |fiber, own| {
+        fiber.wait_for(WOKEN);
+        assert_eq!(read(&fiber.home.woken_data), 1);
+        own.wake(TOKEN);
+        // Drops the call, but not the token.
+        assert!(!fiber.header.take(WOKEN));
+        fiber.park_while(|| own.wake(0));
+        assert!(fiber.header.take(TOKEN));
+        assert!(!fiber.header.take(TOKEN));
     });
 }
 

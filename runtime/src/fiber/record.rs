@@ -9,7 +9,7 @@
 //!    `root`, `left_unwinding`, `unwound`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs
 //!    there (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the
 //!    record closes it.
-//!    Exceptions: whoever `State::notify` or `scan_end` made responsible for queueing reads `home`;
+//!    Exceptions: any thread reads `home`, where a worker finds its own number only if it wrote that itself;
 //!    a dump between `State::scan_begin` and `scan_end` reads all of them.
 //! 3. `next`: whoever has the duty to queue the fiber, until it is queued; then the queue's owner.
 //! 4. `stage`: whoever may start the fiber, until it runs; the body until `State::finish`; then the join handle if `HANDLE` was set there,
@@ -20,6 +20,7 @@
 //! 5. `join_waker`: the join handle between `State::claim_waker` and `State::publish_waker`;
 //!    the body after a `State::finish` that saw `JOIN_WAKER`.
 
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -28,6 +29,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::Waker;
 
+use switch_asm::arch;
 use switch_asm::stack::{SlabStack, StackPointer};
 
 use super::block;
@@ -39,14 +41,17 @@ use super::state::State;
 use super::unwind::Frames;
 use crate::error::JoinError;
 use crate::keep::stays;
-use crate::shim::{AtomicPtr, AtomicUsize, Ordering};
+use crate::shim::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+/// Bytes of a record that a switch touches.
+const SWITCHED: usize = 64;
 
 /// The part of a record that does not depend on the closure: first what a switch touches, in 64
 /// bytes, then the rest. (Not aligned to 64: an aligned allocation costs more than it gains here.)
 #[repr(C)]
 pub(crate) struct Header {
     pub(super) state: State,
-    home: Cell<u32>,
+    home: AtomicU32,
     pub(super) sp: Cell<Option<StackPointer>>,
     pub(super) base: Cell<Option<StackPointer>>,
     /// `TOKEN` and `WOKEN` that `State::begin` handed over and nobody has used yet.
@@ -159,6 +164,29 @@ impl FiberPtr {
         self.0.as_ptr().cast_const().cast()
     }
 
+    /// Asks for the part of the record that a switch touches.
+    #[inline(always)]
+    pub(crate) fn prefetch_record(self) {
+        let record = self.0.as_ptr().addr();
+        prefetch(record);
+        // It may begin anywhere in a line.
+        prefetch(record + SWITCHED - 1);
+    }
+
+    /// Asks for the part of the stack that a switch touches.
+    ///
+    /// # Safety
+    /// The fiber is live, started, not running, and the caller is its worker.
+    #[inline(always)]
+    pub(crate) unsafe fn prefetch_stack(self) {
+        // SAFETY: by contract.
+        let header = unsafe { self.header() };
+        if let (Some(sp), Some(base)) = (header.sp.get(), header.base.get()) {
+            prefetch(sp.get());
+            prefetch(base.get() - arch::PARENT_LINK_OFFSET);
+        }
+    }
+
     pub(super) fn record<F, T>(self) -> *mut Record<F, T> {
         self.0.as_ptr().cast()
     }
@@ -173,10 +201,20 @@ impl FiberPtr {
     pub(crate) unsafe fn wake(self, reason: u32) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
-        if header.notify(reason) {
+        if !header.scheduler.wake_here(self, reason) && header.notify(reason) {
             header.scheduler.schedule(self);
         }
         stays();
+    }
+
+    /// The same with no reason, if that calls nobody's code: see [`Schedule::wake_here`](super::schedule::Schedule::wake_here).
+    ///
+    /// # Safety
+    /// The record is live during the call.
+    #[inline]
+    pub(crate) unsafe fn wake_here(self) -> bool {
+        // SAFETY: by contract.
+        unsafe { self.header() }.scheduler.wake_here(self, 0)
     }
 
     /// # Safety
@@ -215,7 +253,7 @@ impl FiberRef {
                     true => State::hooked(),
                     false => State::new(),
                 },
-                home: Cell::new(u32::MAX),
+                home: AtomicU32::new(u32::MAX),
                 sp: Cell::new(None),
                 base: Cell::new(None),
                 pending: Cell::new(0),
@@ -382,12 +420,12 @@ impl Header {
 
     /// The worker that this fiber is bound to.
     pub(crate) fn home(&self) -> u32 {
-        self.home.get()
+        self.home.load(Ordering::Relaxed)
     }
 
     /// Binds a fresh fiber to the worker that is about to run it (S1).
     pub(crate) fn bind(&self, worker: u32) {
-        self.home.set(worker);
+        self.home.store(worker, Ordering::Relaxed);
     }
 
     /// [`State::notify`] for a caller that queues the fiber itself.
@@ -398,6 +436,17 @@ impl Header {
             self.report_wake();
         }
         queue
+    }
+
+    /// Its worker: [`State::notify_here`] for a caller that queues the fiber itself. No subscriber is told.
+    #[inline]
+    #[must_use]
+    pub(crate) fn notify_here(&self, reason: u32) -> bool {
+        let calls = self.state.notify_here(reason);
+        if let Some(calls) = calls {
+            self.pending.set(self.pending.get() | calls);
+        }
+        calls.is_some()
     }
 
     /// The running fiber: takes one kind of call out of the word.
@@ -438,6 +487,14 @@ impl Header {
         }
         queue
     }
+}
+
+/// Asks for the cache line at an address, which need not be one of anything.
+#[inline(always)]
+fn prefetch(address: usize) {
+    let line = std::ptr::without_provenance(address);
+    // SAFETY: a hint, which does not fault.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
 }
 
 impl fmt::Debug for Header {

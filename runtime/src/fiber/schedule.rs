@@ -12,8 +12,14 @@ use crate::error::JoinError;
 /// A scheduler, as seen from a fiber's record.
 pub(crate) trait Schedule: Send + Sync {
     /// Puts a parked fiber into a queue of the worker that it is bound to. Called once for each
-    /// `State::notify` or `State::park` that said so, from any thread.
+    /// `State::notify`, `notify_here` or `park` that said so, from any thread.
     fn schedule(&self, fiber: FiberPtr);
+
+    /// Calls for a fiber of the worker whose thread this is, and queues it if it was parked. False: another worker's, or a subscriber would be
+    /// told; nothing was done. Nobody's code is called, so that it can be done under a lock.
+    fn wake_here(&self, _: FiberPtr, _reason: u32) -> bool {
+        false
+    }
 
     /// What fibers that were made `hooked` call around each switch.
     fn on_switch(&self) -> Option<&SwitchHooks> {

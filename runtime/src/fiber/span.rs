@@ -192,6 +192,12 @@ impl Header {
         }
     }
 
+    /// Whether [`report_wake`](Self::report_wake) calls anybody.
+    #[inline]
+    pub(crate) fn reports_wakes(&self) -> bool {
+        is_watched() && self.task_span().is_some()
+    }
+
     /// Says that the fiber was made runnable: every run but the first is told of by one such event.
     #[inline]
     pub(super) fn report_wake(&self) {

@@ -87,13 +87,33 @@ impl State {
         before & (PARKED | NOTIFIED | SCAN) == PARKED
     }
 
+    /// [`notify`](Self::notify) by the fiber's own worker, which queues it in its own queues: with the [`begin`](Self::begin) that
+    /// would follow. `Some`: the caller must queue it, with `TOKEN` and `WOKEN` as they were, now cleared, for the fiber's own use.
+    #[inline]
+    #[must_use]
+    pub(crate) fn notify_here(&self, reason: u32) -> Option<u32> {
+        let word = self.0.load(Ordering::Relaxed);
+        if word & (PARKED | NOTIFIED | SCAN) == PARKED {
+            let called = word | reason;
+            let now = called & !(PARKED | TOKEN | WOKEN);
+            // Acquire pairs with the Release of `scan_end`: the dump's reads come before the run. (What was called for was acquired
+            // by whoever cleared NOTIFIED: this thread.)
+            let taken = (self.0).compare_exchange(word, now, Ordering::Acquire, Ordering::Relaxed);
+            if taken.is_ok() {
+                return Some(called & (TOKEN | WOKEN));
+            }
+            // Somebody else called at the same time.
+        }
+        self.notify(reason).then_some(0)
+    }
+
     /// Worker: the fiber is about to run. Returns `TOKEN` and `WOKEN` as they were, now
     /// cleared, for the fiber's own use.
     #[inline]
     pub(crate) fn begin(&self) -> u32 {
         // Relaxed: only this worker sets or clears these two bits.
         if self.0.load(Ordering::Relaxed) & (FRESH | PARKED) == 0 {
-            return 0; // it yielded; calls since then stay in the word
+            return 0; // it yielded, or its worker woke it; calls since then stay in the word
         }
         // Acquire pairs with `notify`. A read-modify-write, not a store, so that a call that
         // comes at the same time is either seen here or lands on a RUNNING word.

@@ -24,6 +24,14 @@ static PLAIN: RawWakerVTable = RawWakerVTable::new(
     drop_ref,
 );
 
+/// [`PLAIN`], of a wait that stays in its fiber's frame. It counts nothing even in a place ([`settle`]); clones do.
+static IN_FRAME: RawWakerVTable = RawWakerVTable::new(
+    |raw| clone(raw, &PLAIN),
+    |raw| wake_by_ref(raw, 0),
+    |raw| wake_by_ref(raw, 0),
+    |_| {},
+);
+
 /// Of a `timeout`'s timer: leaves `EXPIRED` behind.
 static EXPIRE: RawWakerVTable = RawWakerVTable::new(
     |raw| clone(raw, &EXPIRE),
@@ -76,6 +84,46 @@ pub(crate) unsafe fn borrowed_poll_again(running: Running) -> BorrowedWaker {
 pub(crate) unsafe fn borrowed_plain(running: Running) -> BorrowedWaker {
     // SAFETY: by contract; the table keeps the rules of `RawWaker`.
     unsafe { borrowed(running, &PLAIN) }
+}
+
+/// # Safety
+/// The result does not outlive the caller's frame, on the fiber's stack. It is for one future, pinned in frames of that fiber and
+/// dropped before they are left.
+pub(crate) unsafe fn in_frame(running: Running) -> BorrowedWaker {
+    // SAFETY: by contract; the table keeps the rules of `RawWaker`.
+    unsafe { borrowed(running, &IN_FRAME) }
+}
+
+/// A waker for a place in the future that is polled. An [`in_frame`] one is not counted: the fiber is there for as long as the place
+/// is in its list.
+///
+/// # Safety
+/// Nobody takes it out of the place but the future, or [`pick_up`]. From when the place is in its list to the end of the poll no user's
+/// code is called: it could carry the frame, on a coroutine's stack, out of the fiber.
+#[inline]
+pub(crate) unsafe fn settle(waker: &Waker) -> Waker {
+    if std::ptr::eq(waker.vtable(), &IN_FRAME) {
+        let raw = RawWaker::new(waker.data(), &IN_FRAME);
+        // SAFETY: the table neither counts nor frees, and by contract whoever calls it does so while the fiber waits.
+        return unsafe { Waker::from_raw(raw) };
+    }
+    waker.clone()
+}
+
+/// What was [settled](settle) in a place, under the lock of the place's list, before its owner is told. A fiber of the caller's worker, which cannot
+/// run meanwhile, is woken on the spot. Any other is counted, since it may end as soon as it has been told.
+#[inline]
+pub(crate) fn pick_up(waker: Waker) -> Option<Waker> {
+    if !std::ptr::eq(waker.vtable(), &IN_FRAME) {
+        return Some(waker);
+    }
+    // SAFETY: the place was in its list, so the fiber waits, or is about to.
+    let fiber = unsafe { FiberPtr::from_raw(waker.data()) };
+    // SAFETY: as above, and that one is not told yet.
+    match unsafe { fiber.wake_here() } {
+        true => None,
+        false => Some(waker.clone()),
+    }
 }
 
 /// # Safety

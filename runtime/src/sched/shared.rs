@@ -321,11 +321,26 @@ impl Remote {
 
 impl Schedule for Shared {
     fn schedule(&self, fiber: FiberPtr) {
-        // SAFETY: a parked fiber is live, and whoever queues it may read its home (rule 2).
+        // SAFETY: a parked fiber is live.
         let home = unsafe { fiber.header() }.home() as usize;
         match self.local_worker() {
             Some(worker) if worker.index == home => worker.push_woken(fiber),
             _ => self.send(home, fiber),
+        }
+    }
+
+    #[inline]
+    fn wake_here(&self, fiber: FiberPtr, reason: u32) -> bool {
+        // SAFETY: whoever calls for a fiber has a live record.
+        let header = unsafe { fiber.header() };
+        match self.local_worker() {
+            Some(worker) if worker.index == header.home() as usize && !header.reports_wakes() => {
+                if header.notify_here(reason) {
+                    worker.push_woken(fiber);
+                }
+                true
+            }
+            _ => false,
         }
     }
 

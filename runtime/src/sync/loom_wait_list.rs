@@ -1,13 +1,17 @@
 //! Models of the list: a grant against a waiter that gives up, and what a grant brings with it.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::{Locked, Place, WaitList};
+use crate::fiber::loom_state::{Home, OnStack};
+use crate::fiber::{FiberPtr, FiberRef, Running};
 use crate::loom_support::cell::UnsafeCell;
-use crate::loom_support::{Bell, explore, thread, wait_for};
+use crate::loom_support::{Bell, explore, fiber, thread, wait_for};
+use crate::park::waker::{in_frame, settle};
 
 /// The simplest that can be waited for: so many permits, each with something that its last owner left.
 struct Permits {
@@ -76,8 +80,8 @@ impl Future for Take<'_> {
                 *free -= 1;
                 this.over = true;
             } else {
-                // SAFETY: this list only; `drop` takes it out.
-                return unsafe { list.wait(place, cx.waker().clone()) };
+                // SAFETY: this list only; `drop` takes it out. Nobody is called after it.
+                return unsafe { list.wait(place, settle(cx.waker())) };
             }
             None
         });
@@ -159,5 +163,64 @@ fn loom_wait_list_given_up() {
                 .list
                 .with(|(free, list)| *free == 0 && list.is_empty())
         );
+    });
+}
+
+/// A fiber waits in its own frame, and ends after that; its worker is this thread. `park` is how it waits.
+fn fiber_takes(
+    permits: &Permits,
+    (own, handle): (FiberPtr, FiberRef),
+    home: &Home,
+    park: impl Fn(&OnStack<'_>),
+) {
+    home.run(&handle, |on_stack| {
+        // SAFETY: of a fiber that runs until the end of this frame, in which the future is pinned.
+        let waker = unsafe { in_frame(Running::new(own)) };
+        let mut cx = Context::from_waker(&waker);
+        let mut take = pin!(permits.take());
+        while take.as_mut().poll(&mut cx).is_pending() {
+            park(on_stack);
+        }
+        permits.used();
+    });
+    drop(handle);
+    // SAFETY: the fiber's own reference, which its end gives up: the record is freed, unless somebody counts it.
+    drop(unsafe { FiberRef::adopt(own) });
+}
+
+/// Another thread grants to a fiber, whose record goes as soon as it knows.
+#[test]
+fn loom_wait_list_grant_to_fiber() {
+    explore(10, || {
+        let permits = Permits::new();
+        let home = Home::new();
+        let giver = spawned(&permits, Permits::give);
+        fiber_takes(&permits, fiber(home.clone(), || ()), &home, |on_stack| {
+            on_stack.park();
+        });
+        giver.join().unwrap();
+    });
+}
+
+/// A fiber of the same worker grants, while another thread calls for the one that waits.
+#[test]
+fn loom_wait_list_grant_here() {
+    explore(10, || {
+        let permits = Permits::new();
+        let home = Home::new();
+        let waits = fiber(home.clone(), || ());
+        let caller = {
+            let handle = waits.1.clone();
+            thread::spawn(move || handle.wake(0))
+        };
+        let given = Cell::new(false);
+        fiber_takes(&permits, waits, &home, |on_stack| {
+            on_stack.park_while(|| {
+                if !given.replace(true) {
+                    permits.give();
+                }
+            });
+        });
+        caller.join().unwrap();
     });
 }

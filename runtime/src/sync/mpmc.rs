@@ -73,7 +73,7 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     /// A suspension point if it has to wait. The message of a sender that is cancelled was sent, or is dropped.
-    #[inline]
+    #[inline(always)] // see `Running::suspend`
     #[track_caller]
     pub fn send(&self, msg: T) -> Result<(), SendError<T>> {
         self.tx.send(msg)
@@ -199,7 +199,7 @@ impl<T> Receiver<T> {
     /// # Cancellation
     /// A suspension point if it has to wait. A receiver that is cancelled loses no message: one that was handed to it just then
     /// goes to the next that waits, or is the first for the next `recv`.
-    #[inline]
+    #[inline(always)] // see `Running::suspend`
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.rx.recv()

@@ -87,7 +87,7 @@ impl<T> Sender<T> {
     /// ```
     #[inline]
     pub fn send(&self, t: T) -> Result<(), SendError<T>> {
-        self.tx.send(t)
+        self.tx.send_unbounded(t)
     }
 }
 
@@ -119,7 +119,7 @@ impl<T> SyncSender<T> {
     ///     assert_eq!(sender.join().unwrap(), Ok(()));
     /// });
     /// ```
-    #[inline]
+    #[inline(always)] // see `Running::suspend`
     #[track_caller]
     pub fn send(&self, t: T) -> Result<(), SendError<T>> {
         self.tx.send(t)
@@ -206,7 +206,7 @@ impl<T> Receiver<T> {
     ///     assert!(rx.recv().is_err());
     /// });
     /// ```
-    #[inline]
+    #[inline(always)] // see `Running::suspend`
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.rx.recv()

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::block_on::{block_on, block_on_until};
@@ -32,10 +32,10 @@ pub(super) fn enter(call: &str, instead: &str) -> Option<Running> {
 
 /// [`wait`] for whoever has called [`enter`] in the same frame, and nobody's code since. The future is pinned where it is
 /// made: a copy of what was just written waits for the stores.
-#[inline]
+#[inline(always)] // see `Running::suspend`
 pub(super) fn wait_in<F: Future>(fiber: Option<Running>, future: Pin<&mut F>) -> F::Output {
     match fiber {
-        Some(running) => drive(running, future),
+        Some(running) => drive_in_frame(running, future),
         None => block_on(future),
     }
 }
@@ -61,7 +61,7 @@ pub(super) fn wait_until<F: Future>(
         ThreadState::Fiber(running) => {
             let future = pin!(future);
             match deadline {
-                None => Ok(drive(running, future)),
+                None => Ok(drive_in_frame(running, future)),
                 Some(deadline) => drive_until(running, future, deadline),
             }
         }
@@ -70,11 +70,16 @@ pub(super) fn wait_until<F: Future>(
     }
 }
 
-#[inline]
-fn drive<F: Future>(running: Running, mut future: Pin<&mut F>) -> F::Output {
-    // SAFETY: the waker is used in this frame only, and clones count.
-    let waker = unsafe { waker::borrowed_plain(running) };
-    let mut cx = Context::from_waker(&waker);
+#[inline(always)] // see `Running::suspend`
+fn drive_in_frame<F: Future>(running: Running, future: Pin<&mut F>) -> F::Output {
+    // SAFETY: the waker is used in this frame only, for a future that is pinned and dropped in the caller's.
+    let waker = unsafe { waker::in_frame(running) };
+    drive(running, &waker, future)
+}
+
+#[inline(always)]
+fn drive<F: Future>(running: Running, waker: &Waker, mut future: Pin<&mut F>) -> F::Output {
+    let mut cx = Context::from_waker(waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
@@ -103,5 +108,8 @@ fn drive_until<F: Future>(
             None => Poll::Pending,
         }
     });
-    drive(running, pin!(either))
+    // Counted by whoever keeps it: a timer, which comes after the place in the same poll, may call a subscriber.
+    // SAFETY: the waker is used in this frame only, and clones count.
+    let waker = unsafe { waker::borrowed_plain(running) };
+    drive(running, &waker, pin!(either))
 }

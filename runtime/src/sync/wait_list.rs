@@ -6,7 +6,7 @@
 //! A [`Place`] lies in the future that waits; nothing is allocated. Its fields belong to whoever holds the
 //! primitive's lock, but for `granted`, which the owner reads without; once that is set, all of it is the owner's.
 //!
-//! - *Granting:* under the lock, take the first place out, take its waker, set `granted` as the last access
+//! - *Granting:* under the lock, take the first place out, take its waker (or wake, see [`pick_up`]), set `granted` as the last access
 //!   to the place; then release the lock and wake. From `granted` on the place may be gone.
 //! - *Calling:* the waker alone, for whoever is to look for itself, and keeps its place until it does.
 //! - *Waiting:* look at `granted` on every wake. A wake alone means nothing.
@@ -25,6 +25,7 @@ use std::task::Waker;
 use super::short_lock::ShortLock;
 use super::wakers::Wakers;
 use crate::keep::keep;
+use crate::park::waker::pick_up;
 #[cfg(sisal_loom)]
 use crate::shim::Mutex;
 use crate::shim::{AtomicBool, Ordering, const_fn};
@@ -188,22 +189,22 @@ impl<D> WaitList<D> {
     }
 
     /// Takes the waker of the first waiter, which stays in the list; `None` if there is none, or if it was
-    /// called already and has not looked yet.
+    /// called already, perhaps here, and has not looked yet.
     pub(crate) fn call_first(&mut self) -> Option<Waker> {
+        let place = self.first?;
         // SAFETY: places in the list are live, and ours under the lock.
-        self.first
-            .and_then(|place| unsafe { links(place) }.waker.take())
+        unsafe { links(place) }.waker.take().and_then(pick_up)
     }
 
     /// Takes the first waiter out: it has got what it wants. Its waker is to be called after the lock is
-    /// released, for it may be anybody's code; `None` also if it was called already.
+    /// released, for it may be anybody's code; `None` also if it was called already, perhaps here.
     #[must_use]
     pub(crate) fn grant_first(&mut self) -> Option<Waker> {
         let place = self.first?;
         // SAFETY: as above; it is in this list.
         let waker = unsafe {
             self.unlink(place);
-            links(place).waker.take()
+            links(place).waker.take().and_then(pick_up)
         };
         // SAFETY: still live: its owner waits for this, or for the lock.
         let granted = unsafe { &(*place.as_ptr()).granted };

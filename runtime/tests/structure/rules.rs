@@ -27,6 +27,11 @@ pub(crate) const STATICS: &[(&str, &str, &str)] = &[
     ),
     (
         "park/waker.rs",
+        "IN_FRAME",
+        "a table of functions, never written",
+    ),
+    (
+        "park/waker.rs",
         "EXPIRE",
         "a table of functions, never written",
     ),

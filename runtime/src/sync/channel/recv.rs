@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use super::{Channel, Id};
+use crate::park::waker::settle;
 use crate::sync::wait::{self, enter};
 use crate::sync::wait_list::Place;
 use crate::sync::wakers::let_go;
@@ -27,7 +28,7 @@ impl<T> Rx<T> {
         self.0.try_recv()
     }
 
-    #[inline]
+    #[inline(always)] // see `Running::suspend`
     #[track_caller]
     pub(in crate::sync) fn recv(&self) -> Result<T, RecvError> {
         let fiber = enter(CALL, INSTEAD);
@@ -124,7 +125,7 @@ impl<T> Drop for Rx<T> {
 }
 
 /// What is there to be had without a wait.
-#[inline]
+#[inline(always)]
 fn at_once<T>(channel: &Channel<T>) -> Option<Result<T, RecvError>> {
     if channel.looks_empty() {
         return None;
@@ -204,7 +205,8 @@ impl<T> Future for RecvFuture<'_, T> {
                 return Poll::Ready(received);
             }
         }
-        let mut waker = Some(cx.waker().clone());
+        // SAFETY: for the place below, of the list that has it; after that nobody is woken.
+        let mut waker = Some(unsafe { settle(cx.waker()) });
         // SAFETY: nothing is moved.
         let this = unsafe { self.as_mut().get_unchecked_mut() };
         let looked = channel.locked(|state| {

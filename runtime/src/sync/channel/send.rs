@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::{Channel, Woken};
+use crate::park::waker::settle;
 use crate::sync::wait::{self, enter};
 use crate::sync::wait_list::Place;
 use crate::sync::wakers::let_go;
@@ -28,22 +29,25 @@ impl<T> Tx<T> {
         self.0.try_send(message)
     }
 
-    #[inline]
+    #[inline(always)] // see `Running::suspend`
     #[track_caller]
     pub(in crate::sync) fn send(&self, message: T) -> Result<(), SendError<T>> {
-        // Without a bound there is no wait: it works everywhere, and is no suspension point.
         if self.0.capacity().is_none() {
-            return self.try_send(message).map_err(|error| match error {
-                TrySendError::Full(message) | TrySendError::Disconnected(message) => {
-                    SendError(message)
-                }
-            });
+            return self.send_unbounded(message);
         }
         let fiber = enter(CALL, INSTEAD);
         match self.at_once(message) {
             Ok(sent) => sent,
             Err(message) => wait::wait_in(fiber, pin!(self.wait(message))),
         }
+    }
+
+    /// Without a bound there is no wait: it works everywhere, and is no suspension point.
+    #[inline]
+    pub(in crate::sync) fn send_unbounded(&self, message: T) -> Result<(), SendError<T>> {
+        self.try_send(message).map_err(|error| match error {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => SendError(message),
+        })
     }
 
     /// As `try_send`, with a wait before it gives up.
@@ -217,7 +221,8 @@ impl<T> Future for SendFuture<'_, T> {
                 Err(TrySendError::Full(message)) => *kept = Some(message),
             }
         }
-        let mut waker = Some(cx.waker().clone());
+        // SAFETY: for the place below, of the list that has it; after that nobody is woken.
+        let mut waker = Some(unsafe { settle(cx.waker()) });
         let looked = channel.locked(|state| {
             if self.waiting {
                 if self.place.is_granted() {
