@@ -1,24 +1,136 @@
-//! Prints the table: `cargo run --release -p sisal-benches -- [--quick] [--json]`.
+//! The comparison: `cargo run --release -p sisal-benches -- --help`.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{fs, io};
 
-use sisal_benches::{Options, run};
+use clap::{Parser, Subcommand};
+use sisal_benches::{Options, Report, Side, names, run};
+
+/// Sisal beside its peers, in one run
+#[derive(Debug, Parser)]
+#[command(name = "sisal-benches", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// All rows beside all peers; writes the report to `target/bench-report`
+    All(Run),
+    /// Write the documentation's page from a report
+    Render(Render),
+    #[command(hide = true)]
+    Side(Side),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Run {
+    /// Few short rounds of small sizes: shows that every row works, and says little about speed
+    #[arg(long)]
+    quick: bool,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+
+    /// Only rows whose name contains this
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+
+    /// Rounds of each row
+    #[arg(long)]
+    rounds: Option<usize>,
+
+    /// Print the names of the rows and measure nothing
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Render {
+    /// JSON that `all` has written
+    #[arg(default_value = "target/bench-report/report.json")]
+    from: PathBuf,
+
+    /// Where the page goes
+    #[arg(long, default_value = "docs/benchmarks.md")]
+    to: PathBuf,
+}
 
 fn main() -> ExitCode {
-    let mut options = Options::default();
-    let mut json = false;
-    for argument in std::env::args().skip(1) {
-        match argument.as_str() {
-            "--quick" => options.quick = true,
-            "--json" => json = true,
-            other => {
-                eprintln!("unknown argument {other:?}; usage: sisal-benches [--quick] [--json]");
-                return ExitCode::FAILURE;
-            }
+    let arguments = Arguments::parse();
+    match arguments.command {
+        None => compare(arguments.run, false),
+        Some(Command::All(run)) => compare(run, true),
+        Some(Command::Render(render)) => finish(write_docs(&render)),
+        Some(Command::Side(side)) => side.serve(),
+    }
+}
+
+fn compare(arguments: Run, all: bool) -> ExitCode {
+    let options = Options {
+        all,
+        quick: arguments.quick,
+        only: arguments.only,
+        rounds: arguments.rounds,
+        program: None,
+    };
+    if arguments.list {
+        for name in names(&options) {
+            println!("{name}");
         }
+        return ExitCode::SUCCESS;
     }
     let report = run(&options, &mut |line| eprintln!("{line}"));
-    let text = if json { report.json() } else { report.table() };
+    let text = match (all, arguments.json) {
+        (true, true) => report.json(),
+        (true, false) => report.table(),
+        (false, true) => report.short_json(),
+        (false, false) => report.short_table(),
+    };
     println!("{text}");
-    ExitCode::SUCCESS
+    if all {
+        finish(write(&report))
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Where cargo builds, as seen from where it was called.
+fn folder() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Path::new(&target).join("bench-report")
+}
+
+fn write(report: &Report) -> io::Result<PathBuf> {
+    let folder = folder();
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("report.json"), report.json())?;
+    let page = folder.join("index.html");
+    fs::write(&page, report.page())?;
+    Ok(page)
+}
+
+fn write_docs(render: &Render) -> io::Result<PathBuf> {
+    let report = Report::from_json(&fs::read_to_string(&render.from)?)?;
+    write(&report)?;
+    fs::write(&render.to, report.markdown())?;
+    Ok(render.to.clone())
+}
+
+fn finish(written: io::Result<PathBuf>) -> ExitCode {
+    match written {
+        Ok(path) => {
+            eprintln!("written: {}", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
