@@ -27,6 +27,7 @@
 mod conditions;
 mod driver;
 mod faces;
+mod instructions;
 mod machine;
 mod markdown;
 mod memory;
@@ -41,6 +42,7 @@ mod table;
 
 pub use conditions::Conditions;
 pub use driver::{Options, names, run};
+pub use instructions::{Instructions, instruction_rows, instructions, judge};
 pub use machine::Machine;
 pub use memory::Memory;
 pub use report::{Figure, Missing, Report, Row};

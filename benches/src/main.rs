@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::{fs, io};
 
 use clap::{Parser, Subcommand};
-use sisal_benches::{Options, Report, Side, names, run};
+use sisal_benches::{
+    Instructions, Options, Report, Side, instruction_rows, instructions, judge, names, run,
+};
 
 /// Sisal beside its peers, in one run
 #[derive(Debug, Parser)]
@@ -23,6 +25,8 @@ enum Command {
     All(Run),
     /// Write the documentation's page from a report
     Render(Render),
+    /// Count the instructions of hot paths with callgrind, and fail if one has grown
+    Instructions(Count),
     #[command(hide = true)]
     Side(Side),
 }
@@ -51,6 +55,21 @@ struct Run {
 }
 
 #[derive(Clone, Debug, clap::Args)]
+struct Count {
+    /// The committed figures
+    #[arg(default_value = "benches/instructions.json")]
+    committed: PathBuf,
+
+    /// Write what is counted over the committed figures
+    #[arg(long)]
+    accept: bool,
+
+    /// Percent by which a path may grow
+    #[arg(long, default_value_t = 5.0)]
+    most: f64,
+}
+
+#[derive(Clone, Debug, clap::Args)]
 struct Render {
     /// JSON that `all` has written
     #[arg(default_value = "target/bench-report/report.json")]
@@ -67,6 +86,7 @@ fn main() -> ExitCode {
         None => compare(arguments.run, false),
         Some(Command::All(run)) => compare(run, true),
         Some(Command::Render(render)) => finish(write_docs(&render)),
+        Some(Command::Instructions(count)) => count_instructions(&count).unwrap_or_else(fail),
         Some(Command::Side(side)) => side.serve(),
     }
 }
@@ -85,7 +105,15 @@ fn compare(arguments: Run, all: bool) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let report = run(&options, &mut |line| eprintln!("{line}"));
+    let mut progress = |line: &str| eprintln!("{line}");
+    let mut report = run(&options, &mut progress);
+    if all && options.only.is_none() && !options.quick {
+        match std::env::current_exe().and_then(|program| instruction_rows(&program, &mut progress))
+        {
+            Ok(rows) => report.rows.extend(rows),
+            Err(error) => eprintln!("skipped: instructions: valgrind: {error}"),
+        }
+    }
     let text = match (all, arguments.json) {
         (true, true) => report.json(),
         (true, false) => report.table(),
@@ -122,15 +150,42 @@ fn write_docs(render: &Render) -> io::Result<PathBuf> {
     Ok(render.to.clone())
 }
 
+fn count_instructions(count: &Count) -> io::Result<ExitCode> {
+    let program = std::env::current_exe()?;
+    let counted = instructions(&program, &mut |path| eprintln!("{path}"))?;
+    if count.accept {
+        // Tenths of an instruction are noise.
+        let rounded: Instructions = counted
+            .into_iter()
+            .map(|(path, each)| (path, (10.0 * each).round() / 10.0))
+            .collect();
+        fs::write(
+            &count.committed,
+            serde_json::to_string_pretty(&rounded)? + "\n",
+        )?;
+        return Ok(finish(Ok(count.committed.clone())));
+    }
+    let committed = serde_json::from_str(&fs::read_to_string(&count.committed)?)?;
+    let (table, good) = judge(&committed, &counted, count.most);
+    print!("{table}");
+    Ok(if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn fail(error: io::Error) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
 fn finish(written: io::Result<PathBuf>) -> ExitCode {
     match written {
         Ok(path) => {
             eprintln!("written: {}", path.display());
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(error),
     }
 }

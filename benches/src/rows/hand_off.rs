@@ -41,7 +41,7 @@ fn fibers<F: Fibers>(scale: Scale) -> Side {
     let runtime = F::runtime(scale.workers);
     timed(move |trips| {
         let pair = Arc::new(Pair::<F::Fiber>::new(scale.workers));
-        let pong = F::spawn_outside(&runtime, {
+        let body = {
             let pair = Arc::clone(&pair);
             move || {
                 pair.pong.set(F::current()).ok().expect("set once");
@@ -56,10 +56,17 @@ fn fibers<F: Fibers>(scale: Scale) -> Side {
                 }
                 trips
             }
-        });
-        let took = F::run(&runtime, {
+        };
+        // From outside, another worker can take it. With one worker it must be in that one's queue: may looks for what
+        // came from outside only when nobody yields.
+        let (outside, body) = match pair.apart {
+            true => (Some(F::spawn_outside(&runtime, body)), None),
+            false => (None, Some(body)),
+        };
+        let ping = {
             let pair = Arc::clone(&pair);
             move || {
+                let inside = body.map(F::spawn);
                 pair.ping.set(F::current()).ok().expect("set once");
                 pair.meet(F::yield_now);
                 let pong = pair.pong.get().expect("they met");
@@ -71,9 +78,11 @@ fn fibers<F: Fibers>(scale: Scale) -> Side {
                         F::park();
                     }
                 }
-                start.elapsed()
+                (start.elapsed(), inside)
             }
-        });
+        };
+        let (took, inside) = F::run(&runtime, ping);
+        let pong = inside.or(outside).expect("one of them is it");
         assert_eq!(F::join(pong), trips);
         pair.check(trips);
         took

@@ -41,10 +41,13 @@ impl Turns {
         self.arrived.load(Relaxed) == self.fibers
     }
 
-    /// The last one in starts the clock. The others are suspended in their first turn by then.
+    /// The last one in starts the clock: the others are suspended in their first turn by then. Without turns others may be
+    /// through by then, so the first one does.
     pub(super) fn enter(&self) {
-        if self.entered.fetch_add(1, Relaxed) + 1 == self.fibers {
-            self.start.set(Instant::now()).expect("one is the last");
+        let before = self.entered.fetch_add(1, Relaxed);
+        let starts = if self.checked { self.fibers - 1 } else { 0 };
+        if before == starts {
+            self.start.set(Instant::now()).expect("one is it");
         }
     }
 
