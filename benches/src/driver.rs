@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::conditions::Before;
 use crate::process::Process;
 use crate::rows::{self, Scale, Unit, Work};
-use crate::side::{READY, Side};
+use crate::side::Side;
 use crate::{Figure, Machine, Missing, Report, Row, Spread, pin};
 
 /// What to run, and how thoroughly. The default is the short table.
@@ -25,6 +25,13 @@ pub struct Options {
     pub rounds: Option<usize>,
     /// The program whose `side` command runs a side, instead of the one that runs.
     pub program: Option<PathBuf>,
+}
+
+impl Options {
+    /// The program whose `side` command runs a side.
+    pub(crate) fn program(&self) -> io::Result<PathBuf> {
+        self.program.clone().map_or_else(std::env::current_exe, Ok)
+    }
 }
 
 /// The names of the rows that `options` choose.
@@ -86,9 +93,9 @@ impl Plan {
             (false, false) => (25, 40),
         };
         Self {
-            program: options.program.clone().unwrap_or_else(|| {
-                std::env::current_exe().expect("the system knows what it has started")
-            }),
+            program: options
+                .program()
+                .expect("the system knows what it has started"),
             quick: options.quick,
             rounds: options.rounds.unwrap_or(rounds).max(1),
             part: Duration::from_millis(millis),
@@ -99,7 +106,7 @@ impl Plan {
     fn start(&self, work: &Work, peer: &str, cpus: &[usize]) -> io::Result<Process> {
         let mut arguments = vec!["side".to_owned()];
         arguments.extend(Side::new(work.name, peer, self.scale(work), cpus).arguments());
-        Process::start(&self.program, &arguments, READY)
+        Ok(Process::start(&self.program, &arguments)?.0)
     }
 
     fn scale(&self, work: &Work) -> Scale {

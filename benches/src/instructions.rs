@@ -118,7 +118,7 @@ fn total(program: &Path, work: &Work, peer: &str, units: u64) -> io::Result<u64>
 }
 
 /// What callgrind says at its end: `==1== Collected : 1160884`.
-fn collected(said: &str) -> Option<u64> {
+pub(crate) fn collected(said: &str) -> Option<u64> {
     let (_, number) = said
         .lines()
         .find_map(|line| line.split_once("Collected : "))?;

@@ -26,6 +26,7 @@
 
 mod conditions;
 mod driver;
+pub mod echo;
 mod faces;
 mod instructions;
 mod machine;

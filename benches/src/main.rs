@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::{fs, io};
 
 use clap::{Parser, Subcommand};
+use sisal_benches::echo;
 use sisal_benches::{
-    Instructions, Options, Report, Side, instruction_rows, instructions, judge, names, run,
+    Instructions, Options, Report, Row, Side, instruction_rows, instructions, judge, names, run,
 };
 
 /// Sisal beside its peers, in one run
@@ -29,6 +30,10 @@ enum Command {
     Instructions(Count),
     #[command(hide = true)]
     Side(Side),
+    #[command(hide = true)]
+    EchoServer(echo::Server),
+    #[command(hide = true)]
+    EchoClient(echo::Client),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -87,6 +92,8 @@ fn main() -> ExitCode {
         Some(Command::All(run)) => compare(run, true),
         Some(Command::Render(render)) => finish(write_docs(&render)),
         Some(Command::Instructions(count)) => count_instructions(&count).unwrap_or_else(fail),
+        Some(Command::EchoServer(server)) => server.serve(),
+        Some(Command::EchoClient(client)) => client.serve(),
         Some(Command::Side(side)) => side.serve(),
     }
 }
@@ -107,12 +114,8 @@ fn compare(arguments: Run, all: bool) -> ExitCode {
     }
     let mut progress = |line: &str| eprintln!("{line}");
     let mut report = run(&options, &mut progress);
-    if all && options.only.is_none() && !options.quick {
-        match std::env::current_exe().and_then(|program| instruction_rows(&program, &mut progress))
-        {
-            Ok(rows) => report.rows.extend(rows),
-            Err(error) => eprintln!("skipped: instructions: valgrind: {error}"),
-        }
+    if all {
+        beyond_rows(&mut report, &options, &mut progress);
     }
     let text = match (all, arguments.json) {
         (true, true) => report.json(),
@@ -125,6 +128,30 @@ fn compare(arguments: Run, all: bool) -> ExitCode {
         finish(write(&report))
     } else {
         ExitCode::SUCCESS
+    }
+}
+
+/// What is measured otherwise: echo over loopback, and instructions.
+fn beyond_rows(report: &mut Report, options: &Options, progress: &mut dyn FnMut(&str)) {
+    let wanted = |what: &str| {
+        options
+            .only
+            .as_ref()
+            .is_none_or(|part| what.contains(part.as_str()))
+    };
+    let mut add = |what: &str, rows: io::Result<Vec<Row>>| match rows {
+        Ok(rows) => report.rows.extend(rows),
+        Err(error) => eprintln!("skipped: {what}: {error}"),
+    };
+    if wanted("echo") {
+        add("echo", echo::rows(options, progress));
+    }
+    if wanted("instructions") && !options.quick {
+        let program = std::env::current_exe();
+        add(
+            "instructions",
+            program.and_then(|program| instruction_rows(&program, progress)),
+        );
     }
 }
 

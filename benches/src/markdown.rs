@@ -41,6 +41,8 @@ impl Report {
             Some("A debug build: these figures say nothing.".to_owned())
         } else if self.conditions.quick {
             Some("A quick run with small sizes: it shows that every row works; these figures say nothing.".to_owned())
+        } else if self.conditions.load[0] > self.machine.cpus as f64 {
+            Some("The machine was busy with other work: believe no figure before it is repeated on a quiet one.".to_owned())
         } else {
             None
         }

@@ -19,8 +19,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `program` and waits until it is ready.
-    pub(crate) fn start(program: &Path, arguments: &[String], ready: &str) -> io::Result<Process> {
+    /// Starts `program` and waits until it is ready: that is its first line.
+    pub(crate) fn start(program: &Path, arguments: &[String]) -> io::Result<(Process, String)> {
         let mut child = Command::new(program)
             .args(arguments)
             // A peer that gives up is one line of the report.
@@ -44,11 +44,7 @@ impl Process {
             lines,
         };
         let said = process.line()?;
-        if said == ready {
-            Ok(process)
-        } else {
-            Err(io::Error::other(format!("it said {said:?}")))
-        }
+        Ok((process, said))
     }
 
     /// Has it do so many units and hands back what they took.

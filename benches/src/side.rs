@@ -24,9 +24,6 @@ pub struct Side {
     cpus: Vec<usize>,
 }
 
-/// What a side says when its runtime is there.
-pub(crate) const READY: &str = "ready";
-
 impl Side {
     pub(crate) fn arguments(&self) -> Vec<String> {
         let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
@@ -83,7 +80,7 @@ impl Side {
         });
 
         let mut out = io::stdout();
-        writeln!(out, "{READY}")?;
+        writeln!(out, "ready")?;
         for line in io::stdin().lock().lines() {
             let units = line?.parse().map_err(io::Error::other)?;
             writeln!(out, "{}", side(units))?;

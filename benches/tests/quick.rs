@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sisal_benches::{Options, Report, Row, names, run};
+use sisal_benches::{Options, Report, Row, echo, names, run};
 
 fn quick(all: bool) -> Options {
     Options {
@@ -86,4 +86,27 @@ fn rows_are_chosen_by_a_part_of_their_names() {
     let chosen = names(&options);
     assert_eq!(chosen.len(), 6, "{chosen:?}");
     assert!(chosen.iter().all(|name| name.contains("yield_now")));
+}
+
+#[test]
+fn echo_is_full() {
+    let rows = match echo::rows(&quick(true), &mut |_| {}) {
+        Ok(rows) => rows,
+        Err(error) => {
+            println!("skipped: {error}");
+            return;
+        }
+    };
+    // Five figures of time for two numbers of connections, two counts for one.
+    assert_eq!(rows.len(), 12, "{rows:?}");
+    for row in &rows {
+        if row.unit == "ns" {
+            assert!(row.missing.is_empty(), "{row:?}");
+        }
+        match row.missing.first() {
+            // strace and valgrind may not be here.
+            Some(missing) => println!("skipped: {}: {}", row.name, missing.why),
+            None => check(row),
+        }
+    }
 }

@@ -2,7 +2,10 @@
 //!
 //! Tasks have no park; theirs is whatever of their own keeps one permit, as a park token does.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -44,8 +47,10 @@ fn fibers<F: Fibers>(scale: Scale) -> Side {
         let body = {
             let pair = Arc::clone(&pair);
             move || {
-                pair.pong.set(F::current()).ok().expect("set once");
-                pair.meet(F::yield_now);
+                if pair.apart {
+                    pair.pong.set(F::current()).ok().expect("set once");
+                }
+                pair.meet();
                 let ping = pair.ping.get().expect("they met");
                 for trip in 0..trips {
                     while !pair.is_pongs(trip) {
@@ -57,8 +62,7 @@ fn fibers<F: Fibers>(scale: Scale) -> Side {
                 trips
             }
         };
-        // From outside, another worker can take it. With one worker it must be in that one's queue: may looks for what
-        // came from outside only when nobody yields.
+        // Spawned from outside, it can start at the same time.
         let (outside, body) = match pair.apart {
             true => (Some(F::spawn_outside(&runtime, body)), None),
             false => (None, Some(body)),
@@ -66,9 +70,12 @@ fn fibers<F: Fibers>(scale: Scale) -> Side {
         let ping = {
             let pair = Arc::clone(&pair);
             move || {
-                let inside = body.map(F::spawn);
                 pair.ping.set(F::current()).ok().expect("set once");
-                pair.meet(F::yield_now);
+                let inside = body.map(F::spawn);
+                if let Some(pong) = &inside {
+                    pair.pong.set(F::fiber(pong)).ok().expect("set once");
+                }
+                pair.meet();
                 let pong = pair.pong.get().expect("they met");
                 let start = Instant::now();
                 for trip in 0..trips {
@@ -98,7 +105,7 @@ fn tasks<T: Tasks>(scale: Scale) -> Side {
         let pong = T::spawn_outside(&runtime, {
             let pair = Arc::clone(&pair);
             async move {
-                pair.meet_async::<T>().await;
+                pair.meet();
                 let (here, there) = (pair.pong.get().expect("set"), pair.ping.get().expect("set"));
                 for trip in 0..trips {
                     while !pair.is_pongs(trip) {
@@ -113,7 +120,7 @@ fn tasks<T: Tasks>(scale: Scale) -> Side {
         let ping = {
             let pair = Arc::clone(&pair);
             async move {
-                pair.meet_async::<T>().await;
+                pair.meet();
                 let (here, there) = (pair.ping.get().expect("set"), pair.pong.get().expect("set"));
                 let start = Instant::now();
                 for trip in 0..trips {
@@ -154,37 +161,22 @@ impl<W> Pair<W> {
         }
     }
 
-    /// Waits for the other one. Where they are to start apart, it holds its worker until the other has one too.
-    fn meet(&self, yield_now: fn()) {
-        self.met.fetch_add(1, Relaxed);
+    /// Where they are to start apart: holds its worker until the other one has one too.
+    fn meet(&self) {
+        if !self.apart {
+            return;
+        }
+        // Its partners are the loads below: what was set before is seen by who has met.
+        self.met.fetch_add(1, AcqRel);
         let since = Instant::now();
-        while !self.have_met(since) {
-            if !self.apart {
-                yield_now();
-            }
+        while self.met.load(Acquire) < 2 {
+            let waited = since.elapsed();
+            assert!(
+                waited < Duration::from_secs(20),
+                "they never ran at the same time"
+            );
+            std::hint::spin_loop();
         }
-        // What the other one has set before it came is seen by now.
-        while self.ping.get().is_none() || self.pong.get().is_none() {
-            yield_now();
-        }
-    }
-
-    async fn meet_async<T: Tasks>(&self) {
-        self.met.fetch_add(1, Relaxed);
-        let since = Instant::now();
-        while !self.have_met(since) {
-            if !self.apart {
-                T::yield_now().await;
-            }
-        }
-    }
-
-    fn have_met(&self, since: Instant) -> bool {
-        assert!(
-            since.elapsed() < Duration::from_secs(20),
-            "they never ran at the same time"
-        );
-        self.met.load(Relaxed) == 2
     }
 
     fn is_pings(&self, trip: u64) -> bool {
