@@ -188,7 +188,10 @@ fn row(
     missing: Vec<Missing>,
 ) -> Row {
     Row {
-        name: format!("echo, {connections} connections: {measure}"),
+        name: match connections {
+            1 => format!("echo, 1 connection: {measure}"),
+            _ => format!("echo, {connections} connections: {measure}"),
+        },
         group: format!("echo: {measure}"),
         size: connections,
         unit: unit.to_owned(),

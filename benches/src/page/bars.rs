@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::axis::Axis;
 use super::text::escape;
 use crate::Row;
-use crate::table::amount;
+use crate::table::{amount, digits};
 
 const WIDTH: f64 = 720.0;
 /// Names end here, bars begin.
@@ -79,7 +79,7 @@ pub(super) fn chart(row: &Row) -> String {
             "<text class=\"value\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             RIGHT + 100.0,
             middle + 4.5,
-            escape(&amount(figure.value.median, &row.unit))
+            escape(&bare_amount(figure.value.median, &row.unit))
         ));
         if place > 0 {
             put(format_args!(
@@ -106,13 +106,22 @@ pub(super) fn times(ratio: f64) -> String {
     }
 }
 
+/// A count stands for itself: its unit is said once, above the chart.
+fn bare_amount(value: f64, unit: &str) -> String {
+    match unit {
+        "ns" | "bytes" => amount(value, unit),
+        _ => digits(value),
+    }
+}
+
 /// An amount without decimals that say nothing.
 pub(super) fn short_amount(value: f64, unit: &str) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
-    let text = amount(value, unit);
+    let text = bare_amount(value, unit);
     match text.split_once(' ') {
+        None if text.contains('.') => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         Some((number, unit)) if number.contains('.') => {
             format!(
                 "{} {unit}",
@@ -149,5 +158,7 @@ mod tests {
         assert_eq!(short_amount(10.0, "ns"), "10 ns");
         assert_eq!(short_amount(2_500.0, "ns"), "2.5 µs");
         assert_eq!(short_amount(100.0, "ns"), "100 ns");
+        assert_eq!(short_amount(2.5, "calls"), "2.5");
+        assert_eq!(short_amount(4_000.0, "instructions"), "4000");
     }
 }

@@ -109,11 +109,17 @@ fn section(html: &mut String, group: &str, rows: &[&Row]) {
     }
     for row in rows {
         put(format_args!(
-            "<figure class=\"card\" id=\"{}\"><h3>{}</h3><p class=\"what\">{}, {} rounds</p>",
+            "<figure class=\"card\" id=\"{}\"><h3>{}</h3><p class=\"what\">{} of {}, {} round{}</p>",
             anchor(&row.name),
             escape(&row.name),
+            match row.unit.as_str() {
+                "ns" => "time",
+                "bytes" => "memory",
+                counted => counted,
+            },
             escape(&row.operation),
-            row.rounds
+            row.rounds,
+            if row.rounds == 1 { "" } else { "s" }
         ));
         if !row.figures.is_empty() {
             put(format_args!("{}", bars::chart(row)));
