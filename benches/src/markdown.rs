@@ -82,11 +82,9 @@ impl Report {
                         row.name, missing.peer, missing.why
                     ));
                 }
-                notes.extend(
-                    row.note
-                        .as_ref()
-                        .map(|note| format!("{}: per {}; {note}.", row.name, row.operation)),
-                );
+                notes.extend(row.note.as_ref().map(|note| {
+                    format!("{}: a figure is for {}; {note}.", row.name, row.operation)
+                }));
             }
             if !notes.is_empty() {
                 text.push('\n');

@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Work] = &[
         operation: "a leaf",
         operations: |leaves| leaves,
         note: Some(
-            "each fiber spawns ten and sums up what they return; https://github.com/atemerev/skynet",
+            "each fiber spawns ten and sums up what they return; https://github.com/atemerev/skynet; may cannot map so many guarded stacks if too many are alive at once",
         ),
         sides: &[
             ("sisal", skynet_fibers::<Sisal>),

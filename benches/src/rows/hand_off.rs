@@ -9,8 +9,8 @@ use std::sync::atomic::{
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::work::{Scale, Side, Work, everybody, several_workers, timed};
-use crate::faces::{Fibers, Tasks};
+use super::work::{Scale, Side, Work, everybody, timed};
+use crate::faces::{Fibers, Multi, Sisal, Smol, Tasks, Threads};
 
 pub(super) const ROWS: &[Work] = &[
     Work {
@@ -27,9 +27,14 @@ pub(super) const ROWS: &[Work] = &[
         cpus: 2,
         workers: 2,
         note: Some(
-            "both start at the same time on a worker each; tokio, smol and may bring a woken one to the waker's worker",
+            "both start at the same time on a worker each; tokio and smol may bring a woken one to the waker's worker. may is not here: its two sometimes wait in one worker's queue",
         ),
-        sides: several_workers!(fibers, tasks),
+        sides: &[
+            ("sisal", fibers::<Sisal>),
+            ("tokio multi_thread", tasks::<Multi>),
+            ("smol", tasks::<Smol>),
+            ("std threads", fibers::<Threads>),
+        ],
         ..BASE
     },
 ];

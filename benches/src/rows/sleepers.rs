@@ -11,7 +11,9 @@ pub(super) const ROWS: &[Work] = &[Work {
     size: 100_000,
     quick: 1_000,
     operation: "all, from the first spawn to the last wake",
-    note: Some("nobody can be through in less than 50 ms"),
+    note: Some(
+        "nobody can be through in less than 50 ms; may cannot map so many guarded stacks under the default vm.max_map_count",
+    ),
     sides: no_threads!(fibers, tasks),
     ..Work::BASE
 }];
