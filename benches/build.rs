@@ -4,6 +4,15 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
+const PEERS: [&str; 6] = [
+    "tokio",
+    "corosensei",
+    "generator",
+    "may",
+    "smol",
+    "async-executor",
+];
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-env=BENCH_RUSTC={}", rustc());
@@ -12,10 +21,11 @@ fn main() {
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
     let lock = fs::read_to_string(lock).unwrap_or_default();
-    for (package, variable) in [("tokio", "BENCH_TOKIO"), ("corosensei", "BENCH_COROSENSEI")] {
-        let version = locked(&lock, package).unwrap_or("unknown");
-        println!("cargo::rustc-env={variable}={version}");
-    }
+    let versions: Vec<String> = PEERS
+        .iter()
+        .map(|package| format!("{package} {}", locked(&lock, package).unwrap_or("unknown")))
+        .collect();
+    println!("cargo::rustc-env=BENCH_PEERS={}", versions.join(","));
 }
 
 fn rustc() -> String {

@@ -1,194 +1,388 @@
-//! Rounds: how two sides of a row are sized, interleaved and compared.
+//! Rounds: how the sides of a row are sized, interleaved and compared.
 //!
-//! Not here: what the sides do (`rows`), how the outcome is printed (`report`).
+//! Not here: what the sides do (`rows`), how the outcome is printed (`table`, `page`).
 
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::rows::{self, Sides, Work};
-use crate::{Machine, Report, Row, Spread};
+use crate::conditions::Before;
+use crate::process::Process;
+use crate::rows::{self, Scale, Unit, Work};
+use crate::side::Side;
+use crate::{Figure, Machine, Missing, Report, Row, Spread, pin};
 
-/// How thorough a run is.
-#[derive(Clone, Copy, Debug, Default)]
+/// What to run, and how thoroughly. The default is the short table.
+#[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Few short rounds: shows that every row works, and says little about speed.
+    /// All rows and all peers, instead of the short table.
+    pub all: bool,
+    /// Few short rounds of small sizes: shows that every row works, and says little about speed.
     pub quick: bool,
+    /// Only rows whose name contains this.
+    pub only: Option<String>,
+    /// Rounds of each row, instead of as many as are usual.
+    pub rounds: Option<usize>,
+    /// The program whose `side` command runs a side, instead of the one that runs.
+    pub program: Option<PathBuf>,
 }
 
-/// Measures every row and hands back the table. `progress` gets a line as each row starts.
+impl Options {
+    /// The program whose `side` command runs a side.
+    pub(crate) fn program(&self) -> io::Result<PathBuf> {
+        self.program.clone().map_or_else(std::env::current_exe, Ok)
+    }
+}
+
+/// The names of the rows that `options` choose.
+pub fn names(options: &Options) -> Vec<&'static str> {
+    chosen(options).map(|work| work.name).collect()
+}
+
+fn chosen(options: &Options) -> impl Iterator<Item = &'static Work> {
+    rows::ALL.iter().copied().flatten().filter(|work| {
+        let wanted = options
+            .only
+            .as_ref()
+            .is_none_or(|part| work.name.contains(part.as_str()));
+        wanted && (work.short || options.all)
+    })
+}
+
+/// Measures the rows and hands them back. `progress` gets a line as each row starts.
 ///
 /// # Panics
 ///
-/// If a side did not do the work it was asked for, or the system refuses a thread or a stack.
+/// If our own side of a row did not do the work it was asked for. A peer that did not is reported as missing.
 pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Report {
     let plan = Plan::of(options);
-    let rows = rows::ALL
-        .iter()
+    let before = Before::now();
+    let rows = chosen(options)
         .map(|work| {
-            progress(&format!("{}, beside {}", work.name, work.peer));
-            measure(work, (work.sides)(), &plan)
+            let peers = if options.all { work.sides.len() } else { 2 };
+            let names: Vec<&str> = work.sides[1..peers].iter().map(|(peer, _)| *peer).collect();
+            progress(&format!("{}, beside {}", work.name, names.join(", ")));
+            measure(work, peers, &plan)
         })
         .collect();
     Report {
         machine: Machine::this(),
+        conditions: before.until_now(options.quick),
         rows,
     }
 }
 
 /// Many short rounds beat few long ones: an interruption spoils one round, and the median drops it.
 struct Plan {
+    program: PathBuf,
+    quick: bool,
     rounds: usize,
-    /// What both sides of one round should take together.
-    round: Duration,
+    /// What each side's part of a round should take.
+    part: Duration,
+    cpus: Vec<usize>,
 }
+
+/// Memory does not jitter, and each round of it is a process.
+const ROUNDS_OF_MEMORY: usize = 3;
 
 impl Plan {
     fn of(options: &Options) -> Self {
-        if options.quick {
-            Self {
-                rounds: 3,
-                round: Duration::from_millis(6),
-            }
-        } else {
-            Self {
-                rounds: 25,
-                round: Duration::from_millis(80),
-            }
+        let (rounds, millis) = match (options.quick, options.all) {
+            (true, _) => (3, 2),
+            (false, true) => (15, 25),
+            (false, false) => (25, 40),
+        };
+        Self {
+            program: options
+                .program()
+                .expect("the system knows what it has started"),
+            quick: options.quick,
+            rounds: options.rounds.unwrap_or(rounds).max(1),
+            part: Duration::from_millis(millis),
+            cpus: pin::allowed(),
+        }
+    }
+
+    fn start(&self, work: &Work, peer: &str, cpus: &[usize]) -> io::Result<Process> {
+        let mut arguments = vec!["side".to_owned()];
+        arguments.extend(Side::new(work.name, peer, self.scale(work), cpus).arguments());
+        Ok(Process::start(&self.program, &arguments)?.0)
+    }
+
+    fn scale(&self, work: &Work) -> Scale {
+        Scale {
+            size: if self.quick { work.quick } else { work.size },
+            workers: work.workers,
         }
     }
 }
 
-fn measure(work: &Work, mut sides: Sides, plan: &Plan) -> Row {
-    let units = units_per_round(&mut sides, work.least_units, plan.round);
-    let operations = units * work.operations_per_unit;
-    let per_operation = |took: Duration| {
-        assert!(!took.is_zero(), "{}: a round took no time", work.name);
-        took.as_nanos() as f64 / operations as f64
-    };
+/// A side of a row as the driver sees it.
+struct Running<'a> {
+    peer: &'static str,
+    /// Has it do so many units.
+    ask: Box<dyn FnMut(u64) -> io::Result<u64> + 'a>,
+    units: u64,
+    /// Per operation, a round each.
+    samples: Vec<f64>,
+    failed: Option<io::Error>,
+}
 
-    let mut ours = Vec::with_capacity(plan.rounds);
-    let mut theirs = Vec::with_capacity(plan.rounds);
-    let mut ratios = Vec::with_capacity(plan.rounds);
-    for _ in 0..plan.rounds {
-        let our = per_operation((sides.ours)(units));
-        let their = per_operation((sides.peer)(units));
-        ours.push(our);
-        theirs.push(their);
-        ratios.push(our / their);
+impl<'a> Running<'a> {
+    fn new(peer: &'static str, ask: impl FnMut(u64) -> io::Result<u64> + 'a) -> Self {
+        Self {
+            peer,
+            ask: Box::new(ask),
+            units: 1,
+            samples: Vec::new(),
+            failed: None,
+        }
     }
 
-    let ratio_spread = Spread::of(&ratios);
-    Row {
-        name: work.name,
-        ours_ns: Spread::of(&ours).median,
-        peer: work.peer,
-        peer_ns: Spread::of(&theirs).median,
-        ratio: ratio_spread.median,
-        ratio_spread,
-        rounds: plan.rounds,
-        operations,
-        note: work.note,
+    fn try_to<T>(&mut self, f: impl FnOnce(&mut Self) -> io::Result<T>) {
+        if self.failed.is_none() {
+            self.failed = f(self).err();
+        }
     }
 }
 
-/// The units of work that make a round last about as long as `round`, the same number for both sides. Finding out is
-/// the warm-up: these rounds grow up to full length and are not counted.
-fn units_per_round(sides: &mut Sides, least: u64, round: Duration) -> u64 {
+fn measure(work: &'static Work, peers: usize, plan: &Plan) -> Row {
+    let scale = plan.scale(work);
+    let Some(cpus) = pin::choose(&plan.cpus, work.cpus) else {
+        let why = format!(
+            "needs {} processors, there are {}",
+            work.cpus,
+            plan.cpus.len()
+        );
+        return row(
+            work,
+            scale,
+            0,
+            Vec::new(),
+            vec![Missing {
+                peer: "everybody".into(),
+                why,
+            }],
+        );
+    };
+    let (mut sides, rounds) = match work.unit {
+        Unit::Bytes => {
+            let sides: Vec<Running<'_>> = work.sides[..peers]
+                .iter()
+                .map(|&(peer, _)| {
+                    Running::new(peer, move |units| plan.start(work, peer, cpus)?.ask(units))
+                })
+                .collect();
+            (sides, plan.rounds.min(ROUNDS_OF_MEMORY))
+        }
+        Unit::Nanoseconds => {
+            let sides: Vec<Running<'_>> = work.sides[..peers]
+                .iter()
+                .map(|&(peer, _)| match plan.start(work, peer, cpus) {
+                    Ok(mut process) => Running::new(peer, move |units| process.ask(units)),
+                    Err(error) => {
+                        let mut side = Running::new(peer, |_| Ok(0));
+                        side.failed = Some(error);
+                        side
+                    }
+                })
+                .collect();
+            (sides, plan.rounds)
+        }
+    };
+    if work.unit == Unit::Nanoseconds {
+        for side in &mut sides {
+            side.try_to(|side| {
+                side.units = units_per_round(&mut side.ask, work.least_units, plan.part)?;
+                Ok(())
+            });
+        }
+    }
+    play(&mut sides, rounds, (work.operations)(scale.size));
+    let (figures, missing) = compare(work, sides, scale.size);
+    row(work, scale, rounds, figures, missing)
+}
+
+/// A round is each side once, in the same order.
+fn play(sides: &mut [Running<'_>], rounds: usize, operations: u64) {
+    for _ in 0..rounds {
+        for side in &mut *sides {
+            side.try_to(|side| {
+                let amount = (side.ask)(side.units)?;
+                if amount == 0 {
+                    return Err(io::Error::other("a round took nothing"));
+                }
+                side.samples
+                    .push(amount as f64 / (side.units * operations) as f64);
+                Ok(())
+            });
+        }
+    }
+}
+
+fn compare(work: &Work, sides: Vec<Running<'_>>, size: u64) -> (Vec<Figure>, Vec<Missing>) {
+    let (mut figures, mut missing) = (Vec::new(), Vec::new());
+    let mut ours: Vec<f64> = Vec::new();
+    for side in sides {
+        let why = side.failed.map(|error| error.to_string());
+        let Some(why) = why else {
+            if figures.is_empty() {
+                ours.clone_from(&side.samples);
+            }
+            let ratios: Vec<f64> = ours
+                .iter()
+                .zip(&side.samples)
+                .map(|(our, their)| our / their)
+                .collect();
+            figures.push(Figure {
+                peer: side.peer.to_owned(),
+                value: Spread::of(&side.samples),
+                ratio: Spread::of(&ratios),
+                operations: side.units * (work.operations)(size),
+            });
+            continue;
+        };
+        assert!(!figures.is_empty(), "{}, {}: {why}", work.name, side.peer);
+        missing.push(Missing {
+            peer: side.peer.to_owned(),
+            why,
+        });
+    }
+    (figures, missing)
+}
+
+fn row(
+    work: &Work,
+    scale: Scale,
+    rounds: usize,
+    figures: Vec<Figure>,
+    missing: Vec<Missing>,
+) -> Row {
+    Row {
+        name: work.name.to_owned(),
+        group: work.group.to_owned(),
+        size: scale.size,
+        unit: match work.unit {
+            Unit::Nanoseconds => "ns".to_owned(),
+            Unit::Bytes => "bytes".to_owned(),
+        },
+        operation: work.operation.to_owned(),
+        rounds,
+        note: work.note.map(str::to_owned),
+        short: work.short,
+        figures,
+        missing,
+    }
+}
+
+/// The units of work that make a side's part of a round last about as long as `part`. Finding out is the warm-up: these
+/// rounds grow up to full length and are not counted.
+fn units_per_round(
+    ask: &mut dyn FnMut(u64) -> io::Result<u64>,
+    least: u64,
+    part: Duration,
+) -> io::Result<u64> {
     let mut units = least;
     loop {
-        let took = (sides.ours)(units) + (sides.peer)(units);
-        if took >= round {
-            return units;
+        let took = Duration::from_nanos(ask(units)?);
+        if took >= part {
+            return Ok(units);
         }
         // Aim a little past the goal, but do not trust a short sample for more than eightfold.
-        let wanted = 1.2 * round.as_secs_f64() / took.as_secs_f64().max(1e-9);
+        let wanted = 1.2 * part.as_secs_f64() / took.as_secs_f64().max(1e-9);
         units = (units as f64 * wanted.min(8.0)).ceil() as u64;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
-    use std::rc::Rc;
+    use std::cell::RefCell;
 
     use super::*;
 
+    type Calls = RefCell<Vec<(&'static str, u64)>>;
+
     /// A pretended side: a unit takes `nanos`, and the call is noted.
-    fn side(name: char, nanos: u64, calls: &Rc<RefCell<Vec<(char, u64)>>>) -> rows::Side {
-        let calls = Rc::clone(calls);
-        Box::new(move |units| {
+    fn side<'a>(name: &'static str, nanos: u64, calls: &'a Calls) -> Running<'a> {
+        Running::new(name, move |units| {
             calls.borrow_mut().push((name, units));
-            Duration::from_nanos(units * nanos)
+            Ok(units * nanos)
         })
     }
 
     const WORK: Work = Work {
         name: "pretended",
-        peer: "nobody",
-        operations_per_unit: 10,
-        least_units: 1,
-        note: None,
-        sides: || unreachable!("the test brings its own"),
+        operations: |_| 10,
+        ..Work::BASE
     };
 
     #[test]
-    fn rounds_alternate_and_both_sides_do_the_same_work() {
-        let calls = Rc::default();
-        let sides = Sides {
-            ours: side('a', 100, &calls),
-            peer: side('b', 400, &calls),
-        };
-        let plan = Plan {
-            rounds: 5,
-            round: Duration::from_millis(1),
-        };
-        let row = measure(&WORK, sides, &plan);
-        assert_eq!((row.ours_ns, row.peer_ns, row.ratio), (10.0, 40.0, 0.25));
-        assert_eq!(row.rounds, 5);
-
-        let calls = calls.borrow();
-        assert!(calls.len() > 10, "no warm-up");
-        for round in calls.chunks(2) {
-            assert_eq!((round[0].0, round[1].0), ('a', 'b'));
-            assert_eq!(round[0].1, round[1].1);
-        }
-        let measured = &calls[calls.len() - 10..];
-        assert!(
-            measured
-                .iter()
-                .all(|(_, units)| units * 10 == row.operations)
-        );
+    fn rounds_alternate() {
+        let calls = Calls::default();
+        let mut sides = vec![side("a", 100, &calls), side("b", 400, &calls)];
+        sides[1].units = 3;
+        play(&mut sides, 5, 10);
+        let (figures, missing) = compare(&WORK, sides, 1);
+        assert!(missing.is_empty());
+        assert_eq!(figures[0].value.median, 10.0);
+        assert_eq!(figures[0].ratio.median, 1.0);
+        assert_eq!(figures[1].value.median, 40.0);
+        assert_eq!(figures[1].ratio.median, 0.25);
+        assert_eq!(figures[1].operations, 30);
+        assert_eq!(*calls.borrow(), [("a", 1), ("b", 3)].repeat(5));
     }
 
     #[test]
-    fn a_round_is_filled() {
-        let calls = Rc::default();
-        let mut sides = Sides {
-            ours: side('a', 3, &calls),
-            peer: side('b', 7, &calls),
-        };
-        let units = units_per_round(&mut sides, 1, Duration::from_millis(1));
+    fn a_part_of_a_round_is_filled() {
+        let mut ask = |units| Ok(units * 10);
+        let units = units_per_round(&mut ask, 1, Duration::from_millis(1)).unwrap();
         assert!((100_000..=150_000).contains(&units), "{units}");
     }
 
     #[test]
     fn one_interrupted_round_does_not_move_the_ratio() {
-        let calls = Rc::default();
-        let round = Cell::new(0);
-        let mut steady = side('a', 1_000, &calls);
-        let sides = Sides {
-            ours: Box::new(move |units| {
-                round.set(round.get() + 1);
-                let late = if round.get() == 6 { 50 } else { 1 };
-                steady(units) * late
-            }),
-            peer: side('b', 1_000, &calls),
-        };
-        let plan = Plan {
-            rounds: 9,
-            round: Duration::from_millis(1),
-        };
-        let row = measure(&WORK, sides, &plan);
-        assert_eq!(row.ratio, 1.0);
-        assert_eq!(row.ratio_spread.max, 50.0);
+        let calls = Calls::default();
+        let mut round = 0;
+        let late = Running::new("late once", move |units| {
+            round += 1;
+            Ok(if round == 6 { 50_000 } else { 1_000 } * units)
+        });
+        let mut sides = vec![late, side("steady", 1_000, &calls)];
+        play(&mut sides, 9, 1);
+        let (figures, _) = compare(&WORK, sides, 1);
+        assert_eq!(figures[1].ratio.median, 1.0);
+        assert_eq!(figures[1].ratio.max, 50.0);
+    }
+
+    #[test]
+    fn a_peer_that_fails_is_missing_and_the_others_are_not() {
+        let calls = Calls::default();
+        let mut left = 3;
+        let dies = Running::new("dies", move |units| {
+            left -= 1;
+            if left == 0 {
+                Err(io::Error::other("it ended"))
+            } else {
+                Ok(units)
+            }
+        });
+        let mut sides = vec![side("a", 1, &calls), dies, side("c", 2, &calls)];
+        play(&mut sides, 5, 1);
+        let (figures, missing) = compare(&WORK, sides, 1);
+        let peers: Vec<&str> = figures.iter().map(|figure| figure.peer.as_str()).collect();
+        assert_eq!(peers, ["a", "c"]);
+        assert_eq!(
+            (missing[0].peer.as_str(), missing[0].why.as_str()),
+            ("dies", "it ended")
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "pretended, ours: it ended")]
+    fn that_we_fail_is_not_passed_over() {
+        let ours = Running::new("ours", |_| Err(io::Error::other("it ended")));
+        let mut sides = vec![ours];
+        play(&mut sides, 1, 1);
+        compare(&WORK, sides, 1);
     }
 }

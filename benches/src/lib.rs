@@ -1,33 +1,51 @@
-//! Sisal beside its peers: the same work, in the same process, in the same run.
+//! Sisal beside its peers: the same work, on the same machine, in the same run.
 //!
-//! Each row of the table is one piece of work written twice: once for Sisal, once for a peer through the API that the
+//! Each row of the table is one piece of work, written once for Sisal and once for each peer through the API that the
 //! peer's documentation recommends. The rules:
 //!
-//! - *Interleaved.* A round runs our side and then the peer's, with the same amount of work. Rounds repeat, so that a
-//!   machine that slows down slows down both. The ratio of a row is the median of the ratios of its rounds.
-//! - *Warm.* The first rounds find out how much work fills a round and are thrown away.
+//! - *Interleaved.* A round runs our side, then each peer's. Rounds repeat, so that a machine that slows down slows down
+//!   all of them. The ratio of a row is the median of the ratios of its rounds.
+//! - *Apart.* Each side is a process of its own, pinned to the same processors as the others, and waits for its turn on
+//!   a pipe: a peer's idle threads, heap and stacks are nobody else's.
+//! - *Warm.* The first rounds find out how much work fills a side's part of a round and are thrown away.
 //! - *Only the work.* A side makes its runtime once, before its first round. A round spawns what it needs and starts
 //!   the clock when all of it runs; the clock is read on the thread that does the work.
 //! - *Checked.* Every round counts or sums what it did and panics if that is not what was asked for.
-//! - *Alike.* Sisal runs one worker, tokio is the `current_thread` runtime with its I/O and time drivers on, because
-//!   a Sisal worker has them on too. Neither is tuned.
+//! - *Alike.* All have as many workers as the row says, and the async runtimes have their I/O and time drivers on,
+//!   because a Sisal worker has them on too. Nobody is tuned.
 //!
-//! Only ratios within a run count. Absolute times move from machine to machine and from run to run; pinning the process
-//! to one core (`taskset -c 1 ...`) narrows the spread. Build with `--release`.
+//! Only ratios within a run count. Absolute times move from machine to machine and from run to run. Build with
+//! `--release`.
 //!
 //! ```no_run
-//! let options = sisal_benches::Options { quick: true };
+//! // The sides are this program again, with the arguments that `Side` reads.
+//! let options = sisal_benches::Options { quick: true, ..Default::default() };
 //! let report = sisal_benches::run(&options, &mut |line| eprintln!("{line}"));
-//! println!("{}", report.table());
+//! println!("{}", report.short_table());
 //! ```
 
+mod conditions;
 mod driver;
+pub mod echo;
+mod faces;
+mod instructions;
 mod machine;
+mod markdown;
+mod memory;
+mod page;
+mod pin;
+mod process;
 mod report;
 mod rows;
+mod side;
 mod statistics;
+mod table;
 
-pub use driver::{Options, run};
+pub use conditions::Conditions;
+pub use driver::{Options, names, run};
+pub use instructions::{Instructions, instruction_rows, instructions, judge};
 pub use machine::Machine;
-pub use report::{Report, Row};
+pub use memory::Memory;
+pub use report::{Figure, Missing, Report, Row};
+pub use side::Side;
 pub use statistics::Spread;

@@ -6,10 +6,10 @@ use std::fmt;
 use std::fs;
 use std::thread;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The machine, its system, and the versions of everybody in the table.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name for itself.
     pub cpu: String,
@@ -18,7 +18,7 @@ pub struct Machine {
     /// The kernel's release.
     pub kernel: String,
     /// The compiler of everything in the table.
-    pub rustc: &'static str,
+    pub rustc: String,
     /// `name version` of each side.
     pub crates: Vec<String>,
     /// Built with optimisation; without it the numbers say nothing.
@@ -36,16 +36,13 @@ impl Machine {
             cpus: thread::available_parallelism().map_or(1, usize::from),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|_| unknown(), |release| release.trim().to_owned()),
-            rustc: env!("BENCH_RUSTC"),
-            crates: [
-                // One version for the whole workspace.
-                ("sisal", env!("CARGO_PKG_VERSION")),
-                ("tokio", env!("BENCH_TOKIO")),
-                ("corosensei", env!("BENCH_COROSENSEI")),
-            ]
-            .iter()
-            .map(|(name, version)| format!("{name} {version}"))
-            .collect(),
+            rustc: env!("BENCH_RUSTC").to_owned(),
+            // One version for the whole workspace.
+            crates: [concat!("sisal ", env!("CARGO_PKG_VERSION"))]
+                .into_iter()
+                .chain(env!("BENCH_PEERS").split(','))
+                .map(str::to_owned)
+                .collect(),
             optimised: !cfg!(debug_assertions),
         }
     }
@@ -92,7 +89,8 @@ mod tests {
     #[test]
     fn the_header_names_every_side() {
         let header = Machine::this().to_string();
-        for name in ["sisal ", "tokio ", "corosensei ", "rustc "] {
+        assert!(!header.contains("unknown"), "{header:?}");
+        for name in ["sisal ", "tokio ", "corosensei ", "may ", "rustc "] {
             assert!(header.contains(name), "no {name:?} in {header:?}");
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! Not here: where samples come from. Means are not used: one round that another process interrupted would move them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How far samples lie apart.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The smallest sample.
     pub min: f64,

@@ -15,14 +15,15 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> ExitCode {
-    let quick = options.quick;
-    let report = sisal_benches::run(&sisal_benches::Options { quick }, &mut |line| {
-        eprintln!("{line}")
-    });
+    let chosen = sisal_benches::Options {
+        quick: options.quick,
+        ..Default::default()
+    };
+    let report = sisal_benches::run(&chosen, &mut |line| eprintln!("{line}"));
     let text = if options.json {
-        report.json()
+        report.short_json()
     } else {
-        report.table()
+        report.short_table()
     };
     println!("{text}");
     ExitCode::SUCCESS

@@ -24,6 +24,9 @@ struct Arguments {
 enum Command {
     Serve(serve::Options),
     Bench(bench::Options),
+    /// One side of a row of the latency table, for `bench`
+    #[command(hide = true)]
+    Side(sisal_benches::Side),
     /// A chat server with rooms, on fibers or on threads
     Chat(ported::Options),
     /// A key-value server, on fibers or on threads
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         None => tour::run(),
         Some(Command::Serve(options)) => serve::run(options),
         Some(Command::Bench(options)) => bench::run(&options),
+        Some(Command::Side(side)) => side.serve(),
         Some(Command::Chat(options)) => ported::run(ported::Which::Chat, &options),
         Some(Command::Kv(options)) => ported::run(ported::Which::Kv, &options),
         Some(Command::Twice(options)) => ported::compare(&options),

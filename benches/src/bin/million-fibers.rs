@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sisal::{Runtime, fiber};
+use sisal_benches::Memory;
 use switch_asm::stack::{Slabs, Stack};
 
 const STACK_SIZE: usize = 256 * 1024;
@@ -148,31 +149,4 @@ fn bare(stacks: usize) -> Duration {
     drop(taken);
     slabs.release_idle();
     took
-}
-
-/// What the kernel says of this process.
-struct Memory {
-    resident: u64,
-    tables: u64,
-}
-
-impl Memory {
-    fn now() -> Memory {
-        let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
-        let kib = |name: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|rest| rest.split_whitespace().next());
-            number
-                .and_then(|n| n.parse().ok())
-                .expect("a number of KiB")
-        };
-        Memory {
-            resident: kib("VmRSS:") * 1024,
-            tables: kib("VmPTE:") * 1024,
-        }
-    }
-
-    fn total(&self) -> u64 {
-        self.resident + self.tables
-    }
 }

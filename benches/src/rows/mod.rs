@@ -1,44 +1,38 @@
-//! The rows of the table, one file each; in a file, our side and the peer's stand next to each other.
+//! The rows, one file for each piece of work.
 //!
 //! A row knows its work and nothing of rounds, medians or printing.
 
+mod block_on;
+mod create;
+mod crowd;
+mod fan;
+mod fork_join;
 mod hand_off;
 mod lock;
-mod one_thread;
+mod memory;
 mod pair;
 mod ping_pong;
+mod sleepers;
 mod spawn_join;
+mod turns;
+mod wake_all;
+mod work;
 mod yielding;
 
-use std::time::Duration;
+pub(crate) use work::{Scale, Unit, Work};
 
-/// One side of a row: does that many units of work, checks that they were done, and says how long they took.
-pub(crate) type Side = Box<dyn FnMut(u64) -> Duration>;
-
-/// Both sides of a row, each with its runtime already made.
-pub(crate) struct Sides {
-    pub(crate) ours: Side,
-    pub(crate) peer: Side,
-}
-
-/// A row before it is measured.
-pub(crate) struct Work {
-    pub(crate) name: &'static str,
-    pub(crate) peer: &'static str,
-    /// A unit is what a side can repeat; an operation is what the table prices.
-    pub(crate) operations_per_unit: u64,
-    /// With fewer units the edges of a round would show.
-    pub(crate) least_units: u64,
-    pub(crate) note: Option<&'static str>,
-    pub(crate) sides: fn() -> Sides,
-}
-
-pub(crate) const ALL: [Work; 7] = [
-    pair::WORK,
-    yielding::HUNDRED,
-    yielding::TEN_THOUSAND,
-    spawn_join::WORK,
-    ping_pong::WORK,
-    hand_off::WORK,
-    lock::WORK,
+pub(crate) const ALL: &[&[Work]] = &[
+    pair::ROWS,
+    create::ROWS,
+    block_on::ROWS,
+    yielding::ROWS,
+    spawn_join::ROWS,
+    hand_off::ROWS,
+    ping_pong::ROWS,
+    fan::ROWS,
+    lock::ROWS,
+    sleepers::ROWS,
+    fork_join::ROWS,
+    wake_all::ROWS,
+    memory::ROWS,
 ];

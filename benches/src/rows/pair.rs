@@ -3,42 +3,68 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::{Side, Sides, Work};
+use generator::Gn;
 
-pub(super) const WORK: Work = Work {
+use super::work::{Scale, Side, Work, timed};
+
+pub(super) const ROWS: &[Work] = &[Work {
     name: "resume+suspend pair",
-    peer: "corosensei",
-    operations_per_unit: 1,
+    group: "coroutines",
+    operation: "a pair",
     least_units: 100_000,
-    note: None,
-    sides: || Sides {
-        ours: side!(switch_asm),
-        peer: side!(corosensei),
-    },
-};
+    short: true,
+    sides: &[
+        ("switch-asm", switch_asm),
+        ("corosensei", corosensei),
+        ("generator", generator),
+    ],
+    ..Work::BASE
+}];
 
 /// A value goes in and a different one comes out, so neither switch can be skipped. A macro, because the two crates
 /// share names and no trait; both sides are the same tokens.
 macro_rules! side {
-    ($origin:ident) => {{
-        let mut coroutine = $origin::Coroutine::<u64, u64, ()>::new(|yielder, mut input| {
-            loop {
-                input = yielder.suspend(input + 1);
-            }
-        });
-        Box::new(move |pairs| {
-            let mut sum = 0u64;
-            let start = Instant::now();
-            for input in 0..pairs {
-                match coroutine.resume(black_box(input)) {
-                    $origin::CoroutineResult::Yield(output) => sum = sum.wrapping_add(output),
-                    $origin::CoroutineResult::Return(()) => unreachable!("it loops"),
+    ($origin:ident) => {
+        fn $origin(_: Scale) -> Side {
+            let mut coroutine = $origin::Coroutine::<u64, u64, ()>::new(|yielder, mut input| {
+                loop {
+                    input = yielder.suspend(input + 1);
                 }
-            }
-            let took = start.elapsed();
-            assert_eq!(sum, pairs * (pairs + 1) / 2, "a pair was skipped");
-            took
-        }) as Side
-    }};
+            });
+            timed(move |pairs| {
+                let mut sum = 0u64;
+                let start = Instant::now();
+                for input in 0..pairs {
+                    match coroutine.resume(black_box(input)) {
+                        $origin::CoroutineResult::Yield(output) => sum = sum.wrapping_add(output),
+                        $origin::CoroutineResult::Return(()) => unreachable!("it loops"),
+                    }
+                }
+                let took = start.elapsed();
+                assert_eq!(sum, pairs * (pairs + 1) / 2, "a pair was skipped");
+                took
+            })
+        }
+    };
 }
-use side;
+side!(switch_asm);
+side!(corosensei);
+
+fn generator(_: Scale) -> Side {
+    let mut generator = Gn::<u64>::new_scoped(|mut scope| {
+        let mut input = scope.get_yield().expect("it was sent something");
+        loop {
+            input = scope.yield_(input + 1).expect("it was sent something");
+        }
+    });
+    timed(move |pairs| {
+        let mut sum = 0u64;
+        let start = Instant::now();
+        for input in 0..pairs {
+            sum = sum.wrapping_add(generator.send(black_box(input)));
+        }
+        let took = start.elapsed();
+        assert_eq!(sum, pairs * (pairs + 1) / 2, "a pair was skipped");
+        took
+    })
+}

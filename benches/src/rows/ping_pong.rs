@@ -1,87 +1,75 @@
-//! Two fibers send a number to and fro through a pair of channels.
-//!
-//! Each side uses its own channel with room for one message.
+//! Two fibers send a number to and fro through a pair of channels with room for one message.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use sisal::sync::mpsc as fibers;
-use tokio::sync::mpsc as tasks;
+use super::work::{Scale, Side, Work, everybody, timed};
+use crate::faces::{Fibers, Tasks};
 
-use super::{Side, Sides, Work, one_thread};
-
-pub(super) const WORK: Work = Work {
+pub(super) const ROWS: &[Work] = &[Work {
     name: "channel ping-pong",
-    peer: one_thread::TOKIO,
-    operations_per_unit: 1,
-    least_units: 1_000,
+    group: "channels",
+    operation: "a round trip",
+    least_units: 500,
+    short: true,
     note: Some(
-        "room for one message, each side its own: sync_channel(1), tokio::sync::mpsc::channel(1); a round trip",
+        "room for one message, each its own: sync_channel(1), tokio::sync::mpsc::channel(1), async-channel's bounded(1); may has only channels without a bound",
     ),
-    sides: || Sides {
-        ours: ours(),
-        peer: tokio(),
-    },
-};
+    sides: everybody!(fibers, tasks),
+    ..Work::BASE
+}];
 
-fn ours() -> Side {
-    fn ping(trips: u64, tx: &fibers::SyncSender<u64>, rx: &fibers::Receiver<u64>) -> Duration {
-        let mut ball = 0;
-        let start = Instant::now();
-        for _ in 0..trips {
-            tx.send(ball).expect("pong listens");
-            ball = rx.recv().expect("pong answers");
-        }
-        let took = start.elapsed();
-        assert_eq!(ball, trips, "a trip was skipped");
-        took
-    }
-    fn pong(tx: &fibers::SyncSender<u64>, rx: &fibers::Receiver<u64>) {
-        while let Ok(ball) = rx.recv() {
-            tx.send(ball + 1).expect("ping listens");
-        }
-    }
-
-    let runtime = one_thread::sisal();
-    Box::new(move |trips| {
-        runtime.run(|| {
-            let (to_pong, at_pong) = fibers::sync_channel(1);
-            let (to_ping, at_ping) = fibers::sync_channel(1);
-            let pong = sisal::fiber::spawn(move || pong(&to_ping, &at_pong));
-            let ping = sisal::fiber::spawn(move || ping(trips, &to_pong, &at_ping));
-            let took = ping.join().expect("ping ends");
-            pong.join().expect("pong ends when ping hangs up");
+fn fibers<F: Fibers>(scale: Scale) -> Side {
+    let runtime = F::runtime(scale.workers);
+    timed(move |trips| {
+        F::run(&runtime, move || {
+            let (to_pong, at_pong) = F::channel(1);
+            let (to_ping, at_ping) = F::channel(1);
+            let pong = F::spawn(move || {
+                let mut answers = 0;
+                while let Some(ball) = F::recv(&at_pong) {
+                    F::send(&to_ping, ball + 1);
+                    answers += 1;
+                }
+                answers
+            });
+            let mut ball = 0;
+            let start = Instant::now();
+            for _ in 0..trips {
+                F::send(&to_pong, ball);
+                ball = F::recv(&at_ping).expect("pong answers");
+            }
+            let took = start.elapsed();
+            drop(to_pong);
+            assert_eq!((ball, F::join(pong)), (trips, trips), "a trip was skipped");
             took
         })
     })
 }
 
-fn tokio() -> Side {
-    async fn ping(trips: u64, tx: &tasks::Sender<u64>, rx: &mut tasks::Receiver<u64>) -> Duration {
-        let mut ball = 0;
-        let start = Instant::now();
-        for _ in 0..trips {
-            tx.send(ball).await.expect("pong listens");
-            ball = rx.recv().await.expect("pong answers");
-        }
-        let took = start.elapsed();
-        assert_eq!(ball, trips, "a trip was skipped");
-        took
-    }
-    async fn pong(tx: &tasks::Sender<u64>, rx: &mut tasks::Receiver<u64>) {
-        while let Some(ball) = rx.recv().await {
-            tx.send(ball + 1).await.expect("ping listens");
-        }
-    }
-
-    let runtime = one_thread::tokio();
-    Box::new(move |trips| {
-        runtime.block_on(async {
-            let (to_pong, mut at_pong) = tasks::channel(1);
-            let (to_ping, mut at_ping) = tasks::channel(1);
-            let pong = tokio::spawn(async move { pong(&to_ping, &mut at_pong).await });
-            let ping = tokio::spawn(async move { ping(trips, &to_pong, &mut at_ping).await });
-            let took = ping.await.expect("ping ends");
-            pong.await.expect("pong ends when ping hangs up");
+fn tasks<T: Tasks>(scale: Scale) -> Side {
+    let runtime = T::runtime(scale.workers);
+    timed(move |trips| {
+        T::run(&runtime, async move {
+            let (to_pong, mut at_pong) = T::channel(1);
+            let (to_ping, mut at_ping) = T::channel(1);
+            let pong = T::spawn(async move {
+                let mut answers = 0;
+                while let Some(ball) = T::recv(&mut at_pong).await {
+                    T::send(&to_ping, ball + 1).await;
+                    answers += 1;
+                }
+                answers
+            });
+            let mut ball = 0;
+            let start = Instant::now();
+            for _ in 0..trips {
+                T::send(&to_pong, ball).await;
+                ball = T::recv(&mut at_ping).await.expect("pong answers");
+            }
+            let took = start.elapsed();
+            drop(to_pong);
+            let answers = T::join(pong).await;
+            assert_eq!((ball, answers), (trips, trips), "a trip was skipped");
             took
         })
     })

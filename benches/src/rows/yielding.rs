@@ -3,163 +3,148 @@
 //! Few fibers show what the scheduler costs, many show what the caches say to that many stacks.
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use tokio::sync::Barrier;
+use super::turns::Turns;
+use super::work::{Scale, Side, Work, everybody, no_threads, timed};
+use crate::faces::{Fibers, Tasks};
 
-use super::{Side, Sides, Work, one_thread};
+pub(super) const ROWS: &[Work] = &[
+    Work {
+        name: "yield_now, 1 fiber",
+        size: 1,
+        quick: 1,
+        least_units: 10_000,
+        ..BASE
+    },
+    Work {
+        name: "yield_now, 2 fibers",
+        size: 2,
+        quick: 2,
+        least_units: 10_000,
+        ..BASE
+    },
+    Work {
+        name: "yield_now, 100 fibers",
+        size: 100,
+        quick: 100,
+        least_units: 400,
+        short: true,
+        ..BASE
+    },
+    Work {
+        name: "yield_now, 1,000 fibers",
+        size: 1_000,
+        quick: 200,
+        least_units: 80,
+        ..BASE
+    },
+    Work {
+        name: "yield_now, 10,000 fibers",
+        size: 10_000,
+        quick: 10_000,
+        least_units: 20,
+        short: true,
+        sides: no_threads!(fibers, tasks),
+        ..BASE
+    },
+    Work {
+        name: "yield_now, 100,000 fibers",
+        size: 100_000,
+        quick: 1_000,
+        least_units: 8,
+        note: Some("may cannot map so many guarded stacks under the default vm.max_map_count"),
+        sides: &[
+            ("sisal", fibers::<crate::faces::Sisal>),
+            ("tokio current_thread", tasks::<crate::faces::Current>),
+            ("tokio multi_thread", tasks::<crate::faces::Multi>),
+            ("smol", tasks::<crate::faces::Smol>),
+        ],
+        ..BASE
+    },
+];
 
-pub(super) const HUNDRED: Work = Work {
-    name: "yield_now, 100 fibers",
-    peer: one_thread::TOKIO,
-    operations_per_unit: 100,
-    least_units: 1_000,
-    note: None,
-    sides: || sides(100),
+const BASE: Work = Work {
+    group: "yield_now",
+    operation: "a yield",
+    operations: |fibers| fibers,
+    sides: everybody!(fibers, tasks),
+    ..Work::BASE
 };
 
-pub(super) const TEN_THOUSAND: Work = Work {
-    name: "yield_now, 10,000 fibers",
-    peer: one_thread::TOKIO,
-    operations_per_unit: 10_000,
-    least_units: 20,
-    note: None,
-    sides: || sides(10_000),
-};
-
-fn sides(fibers: usize) -> Sides {
-    Sides {
-        ours: ours(fibers),
-        peer: tokio(fibers),
-    }
-}
-
-fn ours(fibers: usize) -> Side {
-    fn body(turns: &Turns, yields: u64) {
-        sisal::block_on(turns.gate.wait());
-        sisal::fiber::yield_now();
+fn fibers<F: Fibers>(scale: Scale) -> Side {
+    fn body<F: Fibers>(turns: &Turns, yields: u64) -> u64 {
+        turns.arrive();
+        while !turns.all_arrived() {
+            F::yield_now();
+        }
+        F::yield_now();
         turns.enter();
         for turn in 0..yields / 4 {
             black_box(turn);
-            sisal::fiber::yield_now();
+            F::yield_now();
         }
         turns.reach_quarter();
         for turn in yields / 4..yields {
             black_box(turn);
-            sisal::fiber::yield_now();
+            F::yield_now();
         }
         turns.leave();
+        yields
     }
 
-    let runtime = one_thread::sisal();
-    Box::new(move |yields| {
-        runtime.run(|| {
-            let turns = Arc::new(Turns::new(fibers));
+    let runtime = F::runtime(scale.workers);
+    timed(move |yields| {
+        F::run(&runtime, move || {
+            let turns = Arc::new(Turns::new(scale.size, F::TAKES_TURNS));
             let spawn = |_| {
                 let turns = Arc::clone(&turns);
-                sisal::fiber::spawn(move || body(&turns, yields))
+                F::spawn(move || body::<F>(&turns, yields))
             };
-            let handles: Vec<_> = (0..fibers).map(spawn).collect();
-            for handle in handles {
-                handle.join().expect("a fiber of the bench ends");
-            }
+            let handles: Vec<_> = (0..scale.size).map(spawn).collect();
+            let sum: u64 = handles.into_iter().map(F::join).sum();
+            assert_eq!(sum, yields * scale.size, "a fiber did not yield");
             turns.took()
         })
     })
 }
 
-fn tokio(tasks: usize) -> Side {
-    async fn body(turns: &Turns, yields: u64) {
-        turns.gate.wait().await;
-        tokio::task::yield_now().await;
+fn tasks<T: Tasks>(scale: Scale) -> Side {
+    async fn body<T: Tasks>(turns: &Turns, yields: u64) -> u64 {
+        turns.arrive();
+        while !turns.all_arrived() {
+            T::yield_now().await;
+        }
+        T::yield_now().await;
         turns.enter();
         for turn in 0..yields / 4 {
             black_box(turn);
-            tokio::task::yield_now().await;
+            T::yield_now().await;
         }
         turns.reach_quarter();
         for turn in yields / 4..yields {
             black_box(turn);
-            tokio::task::yield_now().await;
+            T::yield_now().await;
         }
         turns.leave();
+        yields
     }
 
-    let runtime = one_thread::tokio();
-    Box::new(move |yields| {
-        runtime.block_on(async {
-            let turns = Arc::new(Turns::new(tasks));
-            let spawn = |_| {
+    let runtime = T::runtime(scale.workers);
+    timed(move |yields| {
+        T::run(&runtime, async move {
+            let turns = Arc::new(Turns::new(scale.size, T::TAKES_TURNS));
+            let mut handles = Vec::with_capacity(scale.size as usize);
+            for _ in 0..scale.size {
                 let turns = Arc::clone(&turns);
-                tokio::spawn(async move { body(&turns, yields).await })
-            };
-            let handles: Vec<_> = (0..tasks).map(spawn).collect();
-            for handle in handles {
-                handle.await.expect("a task of the bench ends");
+                handles.push(T::spawn(async move { body::<T>(&turns, yields).await }));
             }
+            let mut sum = 0;
+            for handle in handles {
+                sum += T::join(handle).await;
+            }
+            assert_eq!(sum, yields * scale.size, "a task did not yield");
             turns.took()
         })
     })
-}
-
-/// Starts the clock when all take turns, stops it when all are through, and sees to it that they did take turns: fibers
-/// that ran one after the other would never leave the cache.
-struct Turns {
-    /// Nobody takes a turn before everybody has been started.
-    gate: Barrier,
-    fibers: usize,
-    entered: AtomicUsize,
-    quarter_way: AtomicUsize,
-    left: AtomicUsize,
-    start: OnceLock<Instant>,
-    took: OnceLock<Duration>,
-}
-
-impl Turns {
-    fn new(fibers: usize) -> Self {
-        Self {
-            gate: Barrier::new(fibers),
-            fibers,
-            entered: AtomicUsize::new(0),
-            quarter_way: AtomicUsize::new(0),
-            left: AtomicUsize::new(0),
-            start: OnceLock::new(),
-            took: OnceLock::new(),
-        }
-    }
-
-    /// The last one in starts the clock. The others are suspended in their first turn by then.
-    fn enter(&self) {
-        if self.entered.fetch_add(1, Relaxed) + 1 == self.fibers {
-            self.start.set(Instant::now()).expect("one is the last");
-        }
-    }
-
-    /// A quarter and not all but one, because turns need not be equal: tokio's `current_thread` scheduler takes up to 61
-    /// tasks between two looks at its drivers, and of 100 yielding tasks some get two turns for one of the others.
-    fn reach_quarter(&self) {
-        self.quarter_way.fetch_add(1, Relaxed);
-    }
-
-    /// The last one out stops the clock.
-    fn leave(&self) {
-        let before = self.left.fetch_add(1, Relaxed);
-        if before == 0 {
-            let quarter_way = self.quarter_way.load(Relaxed);
-            assert_eq!(
-                quarter_way, self.fibers,
-                "one is through and others are not a quarter of the way: no turns were taken"
-            );
-        }
-        if before + 1 == self.fibers {
-            let start = self.start.get().expect("all entered before the last left");
-            self.took.set(start.elapsed()).expect("one is the last");
-        }
-    }
-
-    fn took(&self) -> Duration {
-        *self.took.get().expect("all were joined, so all left")
-    }
 }

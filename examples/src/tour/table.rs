@@ -8,7 +8,7 @@ pub(super) fn show() -> Result<(), String> {
     let mut progress = Progress::new();
     let report = sisal_benches::run(&Options::default(), &mut |line| progress.show(line));
     progress.clear();
-    for line in report.table().lines() {
+    for line in report.short_table().lines() {
         println!("   {line}");
     }
     Ok(())
