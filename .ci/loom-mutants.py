@@ -90,7 +90,6 @@ MUTANTS = [
     ("fiber/state.rs", "fn notify_here", "self.notify(reason).then_some(0)", "None"),
     # Waits of `sync`
     ("park/waker.rs", "fn pick_up", "false => Some(waker.clone()),", "false => Some(waker),"),
-    ("park/waker.rs", "fn pick_up", "true => None,", "true => Some(waker.clone()),"),
     ("sync/wait_list.rs", "fn grant_first", "links(place).waker.take().and_then(pick_up)", "links(place).waker.take()"),
     ("sync/wait_list.rs", "fn is_granted", "Ordering::Acquire", "Ordering::Relaxed"),
     ("sync/wait_list.rs", "fn grant_first", "Ordering::Release", "Ordering::Relaxed"),

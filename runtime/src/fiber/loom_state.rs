@@ -20,6 +20,8 @@ pub(crate) struct Home {
     thread: OnceLock<Thread>,
     /// Written by the worker before the first run, read by whoever queues the fiber: as `home`.
     bound: UnsafeCell<u32>,
+    /// As if in the record: read by whoever calls for the fiber.
+    record: UnsafeCell<u32>,
     /// Changed by the fiber whenever it runs.
     stack: UnsafeCell<u32>,
     /// What the callers publish: by the token, by the waker.
@@ -48,6 +50,7 @@ impl Schedule for Home {
     }
 
     fn wake_here(&self, fiber: FiberPtr, reason: u32) -> bool {
+        assert_eq!(read(&self.record), 0, "freed");
         let here = (self.thread.get()).is_some_and(|worker| worker.id() == thread::current().id());
         // SAFETY: whoever calls for a fiber has a live record.
         if here && unsafe { fiber.header() }.notify_here(reason) {
@@ -63,11 +66,21 @@ impl Home {
             queued: AtomicUsize::new(0),
             thread: OnceLock::new(),
             bound: UnsafeCell::new(0),
+            record: UnsafeCell::new(0),
             stack: UnsafeCell::new(0),
             token_data: UnsafeCell::new(0),
             woken_data: UnsafeCell::new(0),
             condition: AtomicBool::new(false),
         })
+    }
+
+    /// Drops a reference; loom sees who still uses the record if that was the last.
+    pub(crate) fn drop_last(&self, fiber: FiberRef) {
+        if fiber.is_last() {
+            // SAFETY: loom checks the access.
+            self.record.with_mut(|record| unsafe { *record += 1 });
+        }
+        drop(fiber);
     }
 
     /// Leaves something for whoever comes later: one of two places.

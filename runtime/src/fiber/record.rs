@@ -325,6 +325,13 @@ impl FiberRef {
         unsafe { self.0.wake(reason) }
     }
 
+    /// Whether nobody else counts the record.
+    #[cfg(test)]
+    pub(crate) fn is_last(&self) -> bool {
+        // Acquire as in `drop`.
+        self.refs.load(Ordering::Acquire) == 1
+    }
+
     /// Calls `read` while the fiber is parked and held still; from any thread. `None`: it is not
     /// parked, or about to run. For the time being the models are its only user.
     #[cfg(test)]

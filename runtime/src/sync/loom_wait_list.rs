@@ -166,6 +166,12 @@ fn loom_wait_list_given_up() {
     });
 }
 
+/// Somebody who calls for a fiber and counts it.
+fn called(fiber: &FiberRef) -> thread::JoinHandle<()> {
+    let fiber = fiber.clone();
+    thread::spawn(move || fiber.wake(0))
+}
+
 /// A fiber waits in its own frame, and ends after that; its worker is this thread. `park` is how it waits.
 fn fiber_takes(
     permits: &Permits,
@@ -185,20 +191,22 @@ fn fiber_takes(
     });
     drop(handle);
     // SAFETY: the fiber's own reference, which its end gives up: the record is freed, unless somebody counts it.
-    drop(unsafe { FiberRef::adopt(own) });
+    home.drop_last(unsafe { FiberRef::adopt(own) });
 }
 
-/// Another thread grants to a fiber, whose record goes as soon as it knows.
+/// Another thread grants to a fiber, whose record goes as soon as it knows. It may know before it is woken for that: somebody
+/// else calls for it too.
 #[test]
 fn loom_wait_list_grant_to_fiber() {
-    explore(10, || {
+    explore(100, || {
         let permits = Permits::new();
         let home = Home::new();
+        let waits = fiber(home.clone(), || ());
         let giver = spawned(&permits, Permits::give);
-        fiber_takes(&permits, fiber(home.clone(), || ()), &home, |on_stack| {
-            on_stack.park();
-        });
+        let caller = called(&waits.1);
+        fiber_takes(&permits, waits, &home, |on_stack| on_stack.park());
         giver.join().unwrap();
+        caller.join().unwrap();
     });
 }
 
@@ -209,10 +217,7 @@ fn loom_wait_list_grant_here() {
         let permits = Permits::new();
         let home = Home::new();
         let waits = fiber(home.clone(), || ());
-        let caller = {
-            let handle = waits.1.clone();
-            thread::spawn(move || handle.wake(0))
-        };
+        let caller = called(&waits.1);
         let given = Cell::new(false);
         fiber_takes(&permits, waits, &home, |on_stack| {
             on_stack.park_while(|| {
