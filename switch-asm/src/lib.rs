@@ -101,3 +101,13 @@ cfg_if::cfg_if! {
 }
 #[cfg(feature = "unwind-info")]
 pub mod unwind_info;
+
+/// The program of the page for JITs runs.
+#[cfg(all(
+    doctest,
+    target_os = "linux",
+    feature = "unwind",
+    feature = "unwind-info"
+))]
+#[doc = include_str!("../../docs/jit.md")]
+struct Jit;

@@ -40,8 +40,15 @@ impl RegionBuilder {
 
     /// Where the next function will begin: code that has addresses in it may need that. Functions do not move.
     pub fn next_address(&self) -> *const u8 {
-        let next = self.used.next_multiple_of(ALIGN);
-        self.pages.start().as_ptr().wrapping_add(next)
+        self.pages.start().as_ptr().wrapping_add(self.next())
+    }
+
+    /// Behind a filler at least: a return address at the end of a function belongs to no other.
+    fn next(&self) -> usize {
+        match self.used {
+            0 => 0,
+            used => (used + 1).next_multiple_of(ALIGN),
+        }
     }
 
     /// Adds a function, at [`next_address`](Self::next_address). Returns its number: 0 for the first.
@@ -56,7 +63,7 @@ impl RegionBuilder {
                 layout: layout.code_len(),
             });
         }
-        let begin = self.used.next_multiple_of(ALIGN);
+        let begin = self.next();
         let left = self.capacity.saturating_sub(begin);
         if code.len() > left {
             let needed = code.len();
@@ -77,7 +84,9 @@ impl RegionBuilder {
     /// Makes the memory executable, no longer writable, and registers all functions: once, for the whole region.
     ///
     /// # Errors
-    /// [`Memory`](RegisterError::Memory), [`Unsupported`](RegisterError::Unsupported), and what cannot be described.
+    /// [`Memory`](RegisterError::Memory), [`Unsupported`](RegisterError::Unsupported), and what cannot be described. On Windows
+    /// [`Refused`](RegisterError::Refused) too, and [`Full`](RegisterError::Full) if the descriptions of many small functions take more than twice the capacity. The code is
+    /// lost then.
     pub fn seal(mut self) -> Result<CodeRegion, RegisterError> {
         // SAFETY: `CodeRegion` owns the code, keeps it as it is, and drops it after the registration. That it is what
         // its layouts say, and that nobody walks through it any more at that time, whoever calls it has promised.

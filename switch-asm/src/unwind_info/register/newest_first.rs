@@ -5,7 +5,7 @@ use core::ops::Index;
 
 /// [`CodeRegion`](super::CodeRegion)s or [`Registration`](super::Registration)s that live until all of them go; then the newest goes first.
 ///
-/// libgcc keeps what is registered in a list with the newest at its head, and looks for what is to be forgotten from there. A
+/// libgcc up to version 12 keeps what is registered in a list with the newest at its head, and looks for what is to be forgotten from there. A
 /// `Vec` drops its oldest element first, which takes time that grows with the square of their number: seconds for some ten thousand.
 ///
 /// ```

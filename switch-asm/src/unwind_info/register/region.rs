@@ -17,7 +17,8 @@ use super::registration::Registration;
 /// Building, moving and dropping a region is safe, since nothing of it runs. Whoever calls a function of
 /// it, which is `unsafe`, promises in return that
 ///
-/// - the function does what its layout says;
+/// - the function does what its layout says, all its displacements are filled in, and it keeps the registers that its convention keeps;
+/// - the type that it is called by is its own: convention, arguments, and `-unwind` if a panic may come out;
 /// - the region lives until the call has ended: returned or unwound. A fiber that is suspended in a callback
 ///   has not ended it, and to drop that fiber unwinds its stack, so the region outlives the fiber too. An `Arc` of the
 ///   region in the fiber's own closure is enough: it is dropped after the frames that the closure called.
@@ -65,7 +66,7 @@ impl CodeRegion {
     /// A region with room for `capacity` bytes of code. Each function begins at a multiple of 16.
     ///
     /// # Errors
-    /// [`RegisterError::Memory`].
+    /// [`RegisterError::Memory`], and [`RegisterError::Unsupported`] on systems whose unwinder cannot be told anything.
     pub fn builder(capacity: usize) -> Result<RegionBuilder, RegisterError> {
         RegionBuilder::new(capacity)
     }

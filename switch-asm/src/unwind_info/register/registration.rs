@@ -11,9 +11,9 @@ use super::os;
 /// [`CodeRegion`](super::CodeRegion) has one and keeps its contract; this is for code in
 /// memory of one's own.
 ///
-/// One for a whole region of code, not one per function: libgcc keeps them in a list, and sorts into
+/// One for a whole region of code, not one per function: libgcc up to version 12 keeps them in a list, and sorts into
 /// it at the first walk after each registration. With 10,000 and more that takes from
-/// a tenth of a second to many. Whoever has thousands all the same should drop them newest first: [`NewestFirst`](super::NewestFirst).
+/// a tenth of a second to many. (From version 13 on it has a tree of the sections' ranges.) Whoever has thousands all the same should drop them newest first: [`NewestFirst`](super::NewestFirst).
 #[derive(Debug)]
 #[must_use = "dropped, it is registered no more"]
 pub struct Registration {
@@ -37,7 +37,9 @@ impl Registration {
     /// # Safety
     /// Until the registration has been dropped:
     /// - the section describes the code that lies at its addresses;
-    /// - that code stays mapped and unchanged.
+    /// - that code stays mapped and unchanged;
+    /// - between the first and the last of its functions there is no code that another section describes: unwinders
+    ///   may look sections up by that range.
     ///
     /// When it is dropped, nobody walks through that code, nor will: no thread has a frame of it
     /// on its stack, nor has a suspended fiber, since dropping that unwinds it. The code is unmapped after that, not before.

@@ -46,7 +46,7 @@ pub enum EncodeError {
         /// What.
         op: Op,
     },
-    /// The builder does not have that function: it is another's.
+    /// The builder does not have that many functions: it is another's.
     NoSuchFunction,
 }
 
