@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Everything that the rows ask of such a peer. What a fiber computes is a `u64`: a sum that can be checked.
+/// Everything that the rows ask of such a peer. What waits is always inlined, as if the row called the peer
+/// itself: a return more is a return that the processor does not expect (decision 0002). What a fiber computes is a `u64`: a sum that can be checked.
 pub(crate) trait Fibers: 'static {
     /// Nobody gets many turns while another waits for its first: true of one queue, not of the kernel.
     const TAKES_TURNS: bool;

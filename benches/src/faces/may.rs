@@ -41,7 +41,7 @@ impl Fibers for May {
         go!(f)
     }
 
-    #[inline]
+    #[inline(always)]
     fn join(handle: Self::Handle) -> u64 {
         handle.join().expect("a coroutine of the bench ends")
     }
@@ -56,17 +56,17 @@ impl Fibers for May {
         coroutine::current()
     }
 
-    #[inline]
+    #[inline(always)]
     fn yield_now() {
         coroutine::yield_now();
     }
 
-    #[inline]
+    #[inline(always)]
     fn sleep(time: Duration) {
         coroutine::sleep(time);
     }
 
-    #[inline]
+    #[inline(always)]
     fn park() {
         coroutine::park();
     }
@@ -81,12 +81,12 @@ impl Fibers for May {
         mpsc::channel()
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(tx: &Self::Sender, message: u64) {
         tx.send(message).expect("the receiver listens");
     }
 
-    #[inline]
+    #[inline(always)]
     fn recv(rx: &Self::Receiver) -> Option<u64> {
         rx.recv().ok()
     }

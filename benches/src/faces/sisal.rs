@@ -40,7 +40,7 @@ impl Fibers for Sisal {
         fiber::spawn(f)
     }
 
-    #[inline]
+    #[inline(always)]
     fn join(handle: Self::Handle) -> u64 {
         handle.join().expect("a fiber of the bench ends")
     }
@@ -55,17 +55,17 @@ impl Fibers for Sisal {
         fiber::current()
     }
 
-    #[inline]
+    #[inline(always)]
     fn yield_now() {
         fiber::yield_now();
     }
 
-    #[inline]
+    #[inline(always)]
     fn sleep(time: Duration) {
         fiber::sleep(time);
     }
 
-    #[inline]
+    #[inline(always)]
     fn park() {
         fiber::park();
     }
@@ -79,12 +79,12 @@ impl Fibers for Sisal {
         mpsc::sync_channel(room)
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(tx: &Self::Sender, message: u64) {
         tx.send(message).expect("the receiver listens");
     }
 
-    #[inline]
+    #[inline(always)]
     fn recv(rx: &Self::Receiver) -> Option<u64> {
         rx.recv().ok()
     }

@@ -46,17 +46,17 @@ impl Fibers for Threads {
         thread::current()
     }
 
-    #[inline]
+    #[inline(always)]
     fn yield_now() {
         thread::yield_now();
     }
 
-    #[inline]
+    #[inline(always)]
     fn sleep(time: Duration) {
         thread::sleep(time);
     }
 
-    #[inline]
+    #[inline(always)]
     fn park() {
         thread::park();
     }
@@ -70,12 +70,12 @@ impl Fibers for Threads {
         mpsc::sync_channel(room)
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(tx: &Self::Sender, message: u64) {
         tx.send(message).expect("the receiver listens");
     }
 
-    #[inline]
+    #[inline(always)]
     fn recv(rx: &Self::Receiver) -> Option<u64> {
         rx.recv().ok()
     }
