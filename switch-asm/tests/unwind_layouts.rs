@@ -139,9 +139,16 @@ fn a_frame_is_smaller_than_4_gib() {
 fn pushes_come_first() {
     let reg = Gpr::Rsi;
     good(&[Push(Gpr::Rbx), Push(reg), Alloc(8)]);
-    for before in [Alloc(8), frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 0), sse(6, 0)] {
+    for before in [frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 0), sse(6, 0)] {
         bad(&[before, Push(reg)], E::PushAfterOther { reg });
     }
+    let after_alloc = |end| {
+        let builder = FrameLayout::builder().op(end, Alloc(8));
+        builder.op(end + 1, Push(reg)).code_len(9).finish()
+    };
+    assert_eq!(after_alloc(4), Err(E::PushAfterOther { reg }));
+    // Unless that was there before the first instruction.
+    assert!(after_alloc(0).is_ok());
     // In an interrupt, after what the processor pushed.
     good(&[MachineFrame { error_code: false }, Push(reg)]);
     // The record of a fiber is as it is.
@@ -192,12 +199,17 @@ fn nothing_is_saved_twice() {
 }
 
 #[test]
-fn three_registers_cannot_lead_to_a_frame() {
+fn what_no_abi_keeps_cannot_lead_to_a_frame() {
+    use Gpr::{R13, R14, R15, Rbp, Rbx, Rdi, Rsi};
     for reg in Gpr::ALL {
         let ops = [Alloc(64), frame(reg, 32)];
-        match reg {
-            Gpr::Rax | Gpr::Rsp | Gpr::R12 => bad(&ops, E::BadFrameRegister { reg }),
-            _ => good(&ops),
+        let base = [LoadSp { offset: 0 }, frame(reg, 0)];
+        if [Rbx, Rbp, Rsi, Rdi, R13, R14, R15].contains(&reg) {
+            good(&ops);
+            good(&base);
+        } else {
+            bad(&ops, E::BadFrameRegister { reg });
+            bad(&base, E::BadFrameRegister { reg });
         }
     }
 }
@@ -282,7 +294,12 @@ fn a_fibers_base_ends_with_its_frame_register() {
 fn there_is_one_return_address() {
     good(&[Push(Gpr::Rbx), PushReturn, Push(Gpr::Rbp), Alloc(8)]);
     bad(&[PushReturn, PushReturn], E::BadPushReturn);
-    bad(&[Alloc(8), PushReturn], E::BadPushReturn);
+    let after_alloc = |end| {
+        let builder = FrameLayout::builder().op(end, Alloc(8));
+        builder.op(end, PushReturn).code_len(9).finish()
+    };
+    assert_eq!(after_alloc(4), Err(E::BadPushReturn));
+    assert!(after_alloc(0).is_ok());
     bad(&[gpr(Gpr::Rbx, 8), PushReturn], E::BadPushReturn);
     bad(
         &[MachineFrame { error_code: false }, PushReturn],

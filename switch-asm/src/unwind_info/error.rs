@@ -72,8 +72,8 @@ pub enum LayoutError {
         /// Which.
         reg: Xmm,
     },
-    /// `rax` and `rsp` cannot be frame registers, and `r12` must not: Windows does not know an
-    /// epilogue that uses it.
+    /// A frame register must be one that some ABI keeps, or a callee may change it; and neither `rsp`, which moves,
+    /// nor `r12`: Windows does not know an epilogue that uses it.
     BadFrameRegister {
         /// Which.
         reg: Gpr,
@@ -149,7 +149,10 @@ impl fmt::Display for LayoutError {
             E::BadXmm { number } => write!(f, "xmm{number}; unwind information knows xmm0 to xmm15"),
             E::SavedTwice { reg } => write!(f, "{reg:?} is saved twice"),
             E::XmmSavedTwice { reg } => write!(f, "{reg:?} is saved twice"),
-            E::BadFrameRegister { reg } => write!(f, "{reg:?} cannot be the frame register"),
+            E::BadFrameRegister { reg } => write!(
+                f,
+                "{reg:?} cannot be the frame register: an ABI must keep it, and it must not be rsp or r12"
+            ),
             E::BadFrameOffset { offset } => write!(
                 f,
                 "a frame register {offset} bytes above RSP; it must be a multiple of 16, 240 at most, and within the frame"

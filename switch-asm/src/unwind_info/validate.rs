@@ -8,7 +8,7 @@ use super::epilogue::{Epilogue, EpilogueOp};
 use super::error::LayoutError;
 use super::layout::{FrameLayout, depth};
 use super::op::{Op, Step};
-use super::reg::{Gpr, Xmm};
+use super::reg::{Abi, Gpr, Xmm};
 
 /// The largest frame register offset: fifteen units of sixteen bytes.
 const MAX_FRAME_OFFSET: u16 = 240;
@@ -137,9 +137,9 @@ impl SoFar {
         if self.frame.is_some() {
             return Err(LayoutError::SecondFrame);
         }
-        // Number 0 says that there is none. `lea rsp, [r12 + n]` has one byte more than
-        // the others, which Windows' walker does not know: it takes n for an instruction.
-        if matches!(reg, Gpr::Rax | Gpr::Rsp | Gpr::R12) {
+        // What no ABI keeps, a callee may have changed by the time that it is walked. `lea rsp, [r12 + n]` has
+        // one byte more than the others, which Windows' walker does not know: it takes n for an instruction.
+        if !Abi::Win64.keeps(reg) || matches!(reg, Gpr::Rsp | Gpr::R12) {
             return Err(LayoutError::BadFrameRegister { reg });
         }
         let too_high =

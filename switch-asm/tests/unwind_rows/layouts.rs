@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
-use switch_asm::unwind_info::{Epilogue, EpilogueOp, FrameLayout, Gpr, LayoutBuilder, Op, Xmm};
+use switch_asm::unwind_info::{
+    Abi, Epilogue, EpilogueOp, FrameLayout, Gpr, LayoutBuilder, Op, Xmm,
+};
 
 /// Whether it is a fiber's base; whether it was interrupted.
 pub(crate) fn kind(layout: &FrameLayout) -> (bool, bool) {
@@ -163,10 +165,12 @@ impl Maker {
             .for_each(|&size| self.op(Op::Alloc(size)));
         if let Some((which, offset)) = parts.frame {
             let saved = |reg: &Gpr| parts.saves.iter().any(|save| save.0 == *reg);
-            let free = Gpr::ALL
-                .into_iter()
-                .filter(|reg| !matches!(reg, Gpr::Rax | Gpr::Rsp | Gpr::R12) && !saved(reg));
+            let leads = |&reg: &Gpr| Abi::Win64.keeps(reg) && !matches!(reg, Gpr::Rsp | Gpr::R12);
+            let free = Gpr::ALL.into_iter().filter(|reg| leads(reg) && !saved(reg));
             let free: Vec<Gpr> = free.collect();
+            if free.is_empty() {
+                return None;
+            }
             self.op(Op::SetFrame {
                 reg: free[which.index(free.len())],
                 offset: (offset * 16).min(self.depth / 16 * 16) as u16,
