@@ -173,7 +173,7 @@ fn the_stack_pointer_is_not_saved() {
 
 #[test]
 fn a_frame_register_is_saved_before_it_is_one() {
-    good(&[Push(Gpr::Rbp), frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 0)]);
+    good(&[Push(Gpr::Rbp), frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 16)]);
     bad(
         &[frame(Gpr::Rbp, 0), gpr(Gpr::Rbp, 0)],
         E::BadRegister { reg: Gpr::Rbp },
@@ -195,7 +195,13 @@ fn nothing_is_saved_twice() {
     bad(&[Push(reg), gpr(reg, 0)], E::SavedTwice { reg });
     bad(&[gpr(reg, 0), gpr(reg, 8)], E::SavedTwice { reg });
     bad(&[sse(6, 0), sse(6, 16)], E::XmmSavedTwice { reg: xmm(6) });
-    good(&[gpr(Gpr::Rsi, 0), sse(6, 16), sse(7, 32), gpr(Gpr::Rdi, 8)]);
+    good(&[
+        Alloc(64),
+        gpr(Gpr::Rsi, 0),
+        sse(6, 16),
+        sse(7, 32),
+        gpr(Gpr::Rdi, 8),
+    ]);
 }
 
 #[test]
@@ -255,7 +261,7 @@ fn registers_are_saved_when_their_place_is_known() {
 #[test]
 fn places_are_aligned() {
     for offset in [0, 8, 16, 24, 524_280, 524_288, 0xffff_fff8] {
-        good(&[gpr(Gpr::Rbx, offset)]);
+        good(&[Alloc(64), gpr(Gpr::Rbx, offset)]);
     }
     let unaligned = |offset, multiple_of| E::BadSaveOffset {
         offset,
@@ -269,11 +275,48 @@ fn places_are_aligned() {
         );
     }
     for offset in [0, 16, 1_048_560, 1_048_576, 0xffff_fff0] {
-        good(&[sse(6, offset)]);
+        good(&[Alloc(64), sse(6, offset)]);
     }
     for offset in [1, 8, 15, 24, 0xffff_fff8] {
         bad(&[sse(6, offset)], unaligned(offset, 16));
     }
+}
+
+#[test]
+fn saves_lie_on_nothing_else() {
+    let over = |ops: &[Op], offset| bad(ops, E::SaveOverlaps { offset });
+    let (alloc, push) = (Alloc(40), Push(Gpr::Rbp));
+    // The return address: the base is 48 below the canonical frame address.
+    good(&[alloc, gpr(Gpr::Rbx, 32)]);
+    over(&[alloc, gpr(Gpr::Rbx, 40)], 40);
+    good(&[alloc, gpr(Gpr::Rbx, 48)]);
+    good(&[alloc, sse(6, 16)]);
+    over(&[alloc, sse(6, 32)], 32);
+    good(&[alloc, sse(6, 48)]);
+    over(&[gpr(Gpr::Rbx, 0)], 0);
+    // What was pushed, and what the frame register does not change.
+    over(&[push, alloc, gpr(Gpr::Rbx, 40)], 40);
+    over(&[push, alloc, frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 40)], 40);
+    over(&[push, frame(Gpr::Rbp, 0), alloc, gpr(Gpr::Rbx, 0)], 0);
+    over(&[push, PushReturn, alloc, gpr(Gpr::Rbx, 48)], 48);
+    over(&[push, PushReturn, alloc, gpr(Gpr::Rbx, 40)], 40);
+    good(&[push, PushReturn, alloc, gpr(Gpr::Rbx, 56)]);
+    // What the processor pushed.
+    for (error_code, words) in [(false, 5), (true, 6)] {
+        let interrupt = MachineFrame { error_code };
+        good(&[interrupt, alloc, gpr(Gpr::Rbx, 32)]);
+        for word in 0..words {
+            let offset = 40 + 8 * word;
+            over(&[interrupt, alloc, gpr(Gpr::Rbx, offset)], offset);
+        }
+        good(&[interrupt, alloc, gpr(Gpr::Rbx, 40 + 8 * words)]);
+    }
+    // Each other, in the frame and above it.
+    good(&[alloc, sse(6, 0), gpr(Gpr::Rbx, 16)]);
+    over(&[alloc, sse(6, 0), gpr(Gpr::Rbx, 8)], 8);
+    over(&[alloc, gpr(Gpr::Rbx, 8), sse(6, 0)], 0);
+    over(&[alloc, gpr(Gpr::Rbx, 8), gpr(Gpr::Rsi, 8)], 8);
+    over(&[alloc, gpr(Gpr::Rbx, 56), sse(6, 48)], 48);
 }
 
 #[test]

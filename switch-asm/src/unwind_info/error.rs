@@ -95,6 +95,11 @@ pub enum LayoutError {
         /// Of what it must be a multiple.
         multiple_of: u32,
     },
+    /// A register's place is that of a return address, of something pushed, or of another register.
+    SaveOverlaps {
+        /// Its offset from the frame base.
+        offset: u32,
+    },
     /// [`Op::LoadSp`](super::Op::LoadSp) does not stand right before the frame register, the last step.
     BadFiberBase,
     /// [`Op::PushReturn`](super::Op::PushReturn) after something else than pushes, or a second return address.
@@ -168,6 +173,10 @@ impl fmt::Display for LayoutError {
             } => write!(
                 f,
                 "a register is saved at {offset}, which is no multiple of {multiple_of}"
+            ),
+            E::SaveOverlaps { offset } => write!(
+                f,
+                "a register is saved at {offset}, on a return address, a push or another register"
             ),
             E::BadFiberBase => f.write_str(
                 "`LoadSp` must be the last step but one, before `SetFrame`, in a frame that saves nothing else",

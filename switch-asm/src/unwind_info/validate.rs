@@ -4,6 +4,8 @@
 //! Microsoft's "x64 exception handling" and "x64 prolog and epilog" have the rules. Must not know how a
 //! layout is encoded.
 
+use alloc::vec::Vec;
+
 use super::epilogue::{Epilogue, EpilogueOp};
 use super::error::LayoutError;
 use super::layout::{FrameLayout, depth};
@@ -34,6 +36,7 @@ pub(super) fn validate(layout: &FrameLayout) -> Result<(), LayoutError> {
     if depth > u64::from(u32::MAX) {
         return Err(LayoutError::FrameTooLarge { depth });
     }
+    overlaps(layout)?;
     let mut free_from = u32::from(prologue_len);
     for epilogue in layout.epilogues() {
         check_epilogue(layout, epilogue, free_from).map_err(|why| LayoutError::BadEpilogue {
@@ -58,6 +61,37 @@ fn offsets(steps: &[Step], prologue_len: u8) -> Result<(), LayoutError> {
             });
         }
         before = end;
+    }
+    Ok(())
+}
+
+/// A save may lie in what the prologue allocated or above the frame, but not on a return address, on what was
+/// pushed, or on another save.
+fn overlaps(layout: &FrameLayout) -> Result<(), LayoutError> {
+    // Of each place, how deep its two ends are below the canonical frame address.
+    let mut taken = Vec::new();
+    let mut depth = layout.initial_depth() as i64;
+    taken.push((0, depth));
+    for Step { op, .. } in layout.steps() {
+        let below = depth + op.pushed() as i64;
+        if depth < below && !matches!(op, Op::Alloc(_)) {
+            taken.push((depth, below));
+        }
+        depth = below;
+    }
+    let base = layout.base_depth() as i64;
+    for Step { op, .. } in layout.steps() {
+        let (offset, size) = match *op {
+            Op::SaveGpr { offset, .. } => (offset, 8),
+            Op::SaveXmm { offset, .. } => (offset, 16),
+            _ => continue,
+        };
+        let below = base - i64::from(offset);
+        let above = below - size;
+        if taken.iter().any(|&(from, to)| above < to && from < below) {
+            return Err(LayoutError::SaveOverlaps { offset });
+        }
+        taken.push((above, below));
     }
     Ok(())
 }
