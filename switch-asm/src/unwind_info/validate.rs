@@ -71,7 +71,11 @@ fn overlaps(layout: &FrameLayout) -> Result<(), LayoutError> {
     // Of each place, how deep its two ends are below the canonical frame address.
     let mut taken = Vec::new();
     let mut depth = layout.initial_depth() as i64;
-    taken.push((0, depth));
+    // A layout of saves alone may be a further region of a function: these count from that one's frame base.
+    let is_save = |step: &Step| matches!(step.op, Op::SaveGpr { .. } | Op::SaveXmm { .. });
+    if !layout.steps().iter().all(is_save) {
+        taken.push((0, depth));
+    }
     for Step { op, .. } in layout.steps() {
         let below = depth + op.pushed() as i64;
         if depth < below && !matches!(op, Op::Alloc(_)) {
