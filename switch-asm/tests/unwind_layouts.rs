@@ -326,6 +326,12 @@ fn a_fibers_base_ends_with_its_frame_register() {
     let (load, base) = (LoadSp { offset: 0 }, frame(Gpr::Rbp, 0));
     good(&[load, base]);
     good(&[Push(Gpr::Rbp), PushReturn, Push(Gpr::Rbx), load, base]);
+    let ends = |first, second| {
+        let builder = FrameLayout::builder().op(first, load).op(second, base);
+        builder.code_len(9).finish()
+    };
+    assert!(ends(4, 4).is_ok());
+    assert_eq!(ends(0, 4), Err(E::BadFiberBase));
     bad(&[load], E::BadFiberBase);
     bad(&[load, Alloc(8)], E::BadFiberBase);
     bad(&[base, load], E::BadFiberBase);

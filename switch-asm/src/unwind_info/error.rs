@@ -100,7 +100,8 @@ pub enum LayoutError {
         /// Its offset from the frame base.
         offset: u32,
     },
-    /// [`Op::LoadSp`](super::Op::LoadSp) does not stand right before the frame register, the last step.
+    /// [`Op::LoadSp`](super::Op::LoadSp) does not stand right before the frame register, the last step, or does not end where
+    /// that does.
     BadFiberBase,
     /// [`Op::PushReturn`](super::Op::PushReturn) after something else than pushes, or a second return address.
     BadPushReturn,
@@ -179,7 +180,7 @@ impl fmt::Display for LayoutError {
                 "a register is saved at {offset}, on a return address, a push or another register"
             ),
             E::BadFiberBase => f.write_str(
-                "`LoadSp` must be the last step but one, before `SetFrame`, in a frame that saves nothing else",
+                "`LoadSp` must be the last step but one, before `SetFrame` and with the same end, in a frame that saves nothing else",
             ),
             E::BadPushReturn => f.write_str(
                 "`PushReturn` must come once, among the pushes, in a frame without `MachineFrame`",

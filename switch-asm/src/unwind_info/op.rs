@@ -41,7 +41,8 @@ pub enum Op {
     },
     /// The word at `offset` from the frame base is the address of another stack's record, and
     /// what was pushed before lies there, not here: the base of a fiber, whose caller is
-    /// on another stack. Comes after what it is about and right before [`SetFrame`](Op::SetFrame).
+    /// on another stack. Comes after what it is about and right before [`SetFrame`](Op::SetFrame),
+    /// with the same end.
     LoadSp {
         /// Where, from the frame base: a multiple of 8.
         offset: u32,

@@ -228,9 +228,12 @@ impl SoFar {
                 multiple_of: 8,
             });
         }
-        let next = layout.steps().get(index + 1).map(|step| step.op);
+        // Between the two one format would know what the other does not.
+        let end = layout.steps()[index].end;
+        let is_frame = |next: &Step| matches!(next.op, Op::SetFrame { .. }) && next.end == end;
+        let sets_frame = layout.steps().get(index + 1).is_some_and(is_frame);
         let is_last_but_one = layout.steps().len() == index + 2;
-        if self.frame.is_some() || !is_last_but_one || !matches!(next, Some(Op::SetFrame { .. })) {
+        if self.frame.is_some() || !is_last_but_one || !sets_frame {
             return Err(LayoutError::BadFiberBase);
         }
         Ok(())

@@ -143,11 +143,12 @@ impl Maker {
         ops.push(Op::LoadSp {
             offset: 8 * parts.link(),
         });
-        ops.push(Op::SetFrame {
+        ops.into_iter().for_each(|op| self.op(op));
+        let base = Op::SetFrame {
             reg: [Gpr::Rbx, Gpr::Rbp, Gpr::R15][which.index(3)],
             offset: offset as u16 * 16,
-        });
-        ops.into_iter().for_each(|op| self.op(op));
+        };
+        self.builder = self.builder.op(self.at, base);
         self.finish(parts)
     }
 
