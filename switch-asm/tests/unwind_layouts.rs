@@ -366,6 +366,8 @@ fn an_interrupt_comes_first() {
         for before in [Push(Gpr::Rbx), Alloc(8), PushReturn, interrupt] {
             bad(&[before, interrupt], E::BadMachineFrame);
         }
+        let late = FrameLayout::builder().op(1, interrupt).code_len(9).finish();
+        assert_eq!(late, Err(E::BadMachineFrame));
     }
 }
 

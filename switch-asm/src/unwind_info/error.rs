@@ -105,7 +105,8 @@ pub enum LayoutError {
     BadFiberBase,
     /// [`Op::PushReturn`](super::Op::PushReturn) after something else than pushes, or a second return address.
     BadPushReturn,
-    /// [`Op::MachineFrame`](super::Op::MachineFrame) does not come first.
+    /// [`Op::MachineFrame`](super::Op::MachineFrame) does not come first, or ends behind 0: the processor pushed it before the
+    /// first instruction.
     BadMachineFrame,
     /// An epilogue does not undo the prologue, or is not where it can be.
     BadEpilogue {
@@ -185,7 +186,7 @@ impl fmt::Display for LayoutError {
             E::BadPushReturn => f.write_str(
                 "`PushReturn` must come once, among the pushes, in a frame without `MachineFrame`",
             ),
-            E::BadMachineFrame => f.write_str("`MachineFrame` must come first"),
+            E::BadMachineFrame => f.write_str("`MachineFrame` must come first and end at 0"),
             E::BadEpilogue { start, why } => write!(f, "the epilogue at {start}: {why}"),
         }
     }

@@ -130,7 +130,9 @@ impl SoFar {
                 self.saved_xmm(reg)?;
             }
             Op::LoadSp { offset } => self.load_sp(layout, index, offset)?,
-            Op::MachineFrame { .. } if index != 0 => return Err(LayoutError::BadMachineFrame),
+            Op::MachineFrame { .. } if index != 0 || end != 0 => {
+                return Err(LayoutError::BadMachineFrame);
+            }
             Op::MachineFrame { .. } => self.return_known = true,
         }
         self.depth += op.pushed();
