@@ -386,8 +386,8 @@ fn with_epilogue(epilogue: Epilogue) -> Result<FrameLayout, LayoutError> {
 fn an_epilogue_undoes_the_prologue() {
     use EpilogueOp::{Pop, Release, Reload, ReloadXmm};
     let steps = |steps: &[EpilogueOp]| {
-        let add = |epilogue: Epilogue, &op: &EpilogueOp| epilogue.step(0x30, op);
-        with_epilogue(steps.iter().fold(Epilogue::new(0x20, 0x40), add))
+        let add = |epilogue: Epilogue, (end, &op): (u32, &EpilogueOp)| epilogue.step(end, op);
+        with_epilogue((0x21..).zip(steps).fold(Epilogue::new(0x20, 0x40), add))
     };
     let (rsi, rbx) = (Pop(Gpr::Rsi), Pop(Gpr::Rbx));
     let bad = |ops: &[EpilogueOp], part: &str| match steps(ops) {
@@ -415,7 +415,7 @@ fn an_epilogue_lies_behind_the_prologue_and_the_one_before() {
     let at = |start, released, end| {
         let epilogue = Epilogue::new(start, end).step(released, Release);
         epilogue
-            .step(end - 1, Pop(Gpr::Rsi))
+            .step(end - 2, Pop(Gpr::Rsi))
             .step(end - 1, Pop(Gpr::Rbx))
     };
     let bad = |epilogue: Epilogue, part: &str| match with_epilogue(epilogue) {
@@ -426,7 +426,9 @@ fn an_epilogue_lies_behind_the_prologue_and_the_one_before() {
     bad(at(13, 18, 0x40), "before the prologue");
     bad(at(0x30, 0x34, 0x41), "behind the function");
     bad(at(0x30, 0x2f, 0x40), "order of their addresses");
-    bad(at(0x30, 0x40, 0x40), "order of their addresses");
+    bad(at(0x30, 0x30, 0x40), "order of their addresses");
+    bad(at(0x30, 0x3e, 0x40), "order of their addresses");
+    bad(at(0x30, 0x40, 0x40), "leaves the function");
     bad(Epilogue::new(0x30, 0x30), "its end lies before its start");
     let two = |second| {
         let builder = FrameLayout::builder().op(4, Alloc(8)).code_len(0x40);
@@ -442,6 +444,29 @@ fn an_epilogue_lies_behind_the_prologue_and_the_one_before() {
         two(start),
         Err(E::BadEpilogue { start: 0x14, .. })
     ));
+}
+
+#[test]
+fn an_epilogues_steps_take_bytes() {
+    use EpilogueOp::{Pop, Release};
+    // push rbp or another; sub rsp, 8; with an epilogue whose steps end there.
+    let ends = |reg, release, pop| {
+        let builder = FrameLayout::builder().op(1, Push(reg)).op(5, Alloc(8));
+        let epilogue = Epilogue::new(6, 12).step(release, Release);
+        let builder = builder.epilogue(epilogue.step(pop, Pop(reg)));
+        builder.code_len(12).finish()
+    };
+    assert!(ends(Gpr::Rbp, 10, 11).is_ok());
+    // `leave` does both.
+    assert!(ends(Gpr::Rbp, 7, 7).is_ok());
+    let bad = |reg, release, pop, part| match ends(reg, release, pop) {
+        Err(E::BadEpilogue { why, .. }) => assert!(why.contains(part), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    bad(Gpr::Rbx, 7, 7, "order");
+    bad(Gpr::Rbp, 6, 7, "order");
+    bad(Gpr::Rbp, 6, 6, "order");
+    bad(Gpr::Rbp, 10, 12, "leaves the function");
 }
 
 #[test]

@@ -58,7 +58,8 @@ impl Epilogue {
         }
     }
 
-    /// Adds what the instruction that ends at `end` undoes. They come in the order of execution.
+    /// Adds what the instruction that ends at `end` undoes. They come in the order of execution,
+    /// and each has an end of its own but a `leave`'s two.
     #[must_use]
     pub fn step(mut self, end: u32, op: EpilogueOp) -> Epilogue {
         self.steps.push(EpilogueStep { end, op });

@@ -286,15 +286,19 @@ fn check_epilogue(
     }) {
         return Err("a frame that was not made by a call has none");
     }
-    let mut before = start;
+    let (mut before, mut last) = (start, None);
     let mut allocated = has(|op| matches!(op, Op::Alloc(_)));
     let mut released = false;
     let mut pushes = layout.pushes().rev();
     for step in epilogue.steps() {
-        if step.end < before || step.end > end {
+        let leave = last == Some(EpilogueOp::Release) && step.op == EpilogueOp::Pop(Gpr::Rbp);
+        if step.end < before || step.end == before && !leave {
             return Err("its steps are not in the order of their addresses");
         }
-        before = step.end;
+        if step.end >= end {
+            return Err("nothing is left behind its last step that leaves the function");
+        }
+        (before, last) = (step.end, Some(step.op));
         match step.op {
             EpilogueOp::Reload(_) | EpilogueOp::ReloadXmm(_) if released => {
                 return Err("a register is reloaded after its frame was released");

@@ -215,10 +215,10 @@ fn what_looks_like_a_save() {
 
 #[test]
 fn leaves_that_do_not_fit() {
-    // push rbp; mov rbp, rsp; push rbx; nop; leave; ret
-    let code = [0x55, 0x48, 0x89, 0xe5, 0x53, 0x90, 0xc9, 0xc3];
+    // push rbp; mov rbp, rsp; push rbx; nop; leave; pop rbp; ret
+    let code = [0x55, 0x48, 0x89, 0xe5, 0x53, 0x90, 0xc9, 0x5d, 0xc3];
     let (rbp, rbx) = (EpilogueOp::Pop(Gpr::Rbp), EpilogueOp::Pop(Gpr::Rbx));
-    let epilogue = Epilogue::new(6, 8).step(7, rbx).step(7, rbp);
+    let epilogue = Epilogue::new(6, 9).step(7, rbx).step(8, rbp);
     let layout = builder()
         .op(1, Op::Push(Gpr::Rbp))
         .op(5, Op::Push(Gpr::Rbx));
@@ -281,8 +281,8 @@ fn epilogues_that_do_something_else() {
     epilogue(&[0x48, 0x83, 0xc4, 0x10, 0x5d, 0xc3], &both, step(13, pop));
     // Told one instruction late, or within one.
     epilogue(
-        &[0x48, 0x83, 0xc4, 0x10, 0x5b, 0xc3],
-        &[(5, release), (5, pop)],
+        &[0x48, 0x83, 0xc4, 0x10, 0x5b, 0xf3, 0xc3],
+        &[(5, release), (6, pop)],
         M::Undescribed { offset: 9 },
     );
     epilogue(
@@ -337,7 +337,8 @@ fn epilogues_that_windows_does_not_recognise() {
     epilogue(&within, &both, seen(14));
     // Leaves before its end, and does not.
     epilogue(&one(&[0xc3, 0x90]), &both, M::Ending { offset: 14 });
-    epilogue(&one(&[]), &both, M::Ending { offset: 13 });
+    let nothing = builder().epilogue(Epilogue::new(0, 1));
+    refused(nothing, &[0x90], M::Ending { offset: 0 });
     // cpuid
     let later = [(6, EpilogueOp::Release), (7, EpilogueOp::Pop(Gpr::Rbx))];
     let code = [0x0f, 0xa2, 0x48, 0x83, 0xc4, 0x10, 0x5b, 0xc3];

@@ -120,6 +120,12 @@ impl Maker {
         self.at
     }
 
+    fn advance_some(&mut self) -> u32 {
+        let before = self.at;
+        self.at = self.advance().max(before + 1);
+        self.at
+    }
+
     fn op(&mut self, op: Op) {
         let end = self.advance();
         self.depth += match op {
@@ -222,7 +228,7 @@ impl Maker {
         let steps: Vec<EpilogueOp> = reloads.chain(xmms).chain(release).chain(pops).collect();
         self.at += self.body;
         let start = self.at;
-        let ends: Vec<u32> = steps.iter().map(|_| self.advance()).collect();
+        let ends: Vec<u32> = steps.iter().map(|_| self.advance_some()).collect();
         self.at += 1;
         let epilogue = Epilogue::new(start, self.at);
         let epilogue = ends
