@@ -319,6 +319,22 @@ fn epilogues_that_do_something_else() {
 }
 
 #[test]
+fn registers_that_change_after_their_reload() {
+    // sub rsp, 24; mov [rsp], rsi; mov rsi, [rsp]; xor esi, esi; add rsp, 24; ret
+    let code = [
+        0x48, 0x83, 0xec, 0x18, 0x48, 0x89, 0x34, 0x24, 0x48, 0x8b, 0x34, 0x24, 0x31, 0xf6, 0x48,
+        0x83, 0xc4, 0x18, 0xc3,
+    ];
+    let reg = Gpr::Rsi;
+    let epilogue = Epilogue::new(8, 19).step(12, EpilogueOp::Reload(reg));
+    let layout = builder()
+        .op(4, Op::Alloc(24))
+        .op(8, Op::SaveGpr { reg, offset: 0 })
+        .epilogue(epilogue.step(18, EpilogueOp::Release));
+    refused(layout, &code, M::Undescribed { offset: 12 });
+}
+
+#[test]
 fn epilogues_that_windows_does_not_recognise() {
     let both = [(4, EpilogueOp::Release), (5, EpilogueOp::Pop(Gpr::Rbx))];
     let seen = |offset| M::NotRecognised { offset };

@@ -98,7 +98,8 @@ impl Check<'_> {
                 Abi::SysV.keeps(reg) || self.saves(Register::Gpr(reg))
             }
             Effect::LoadXmm { number, .. } => self.saves(Register::Xmm(number)),
-            _ => Machine::changed(effect).is_some_and(|reg| Abi::SysV.keeps(reg)),
+            _ => Machine::changed(effect)
+                .is_some_and(|reg| Abi::SysV.keeps(reg) || self.saves(Register::Gpr(reg))),
         };
         if !told && (moved || reloads) {
             return Err(CodeMismatch::Undescribed { offset: at });
