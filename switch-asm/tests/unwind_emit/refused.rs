@@ -205,6 +205,16 @@ fn what_looks_like_a_save() {
     let code = [0x48, 0x89, 0x5c, 0x24, 0xf8, 0x48, 0x83, 0xec, 0x08];
     let push = Op::Push(Gpr::Rbx);
     refused(builder().op(9, push), &code, step(5, push));
+    // mov [rsp - 8], rbx; push 17, or call; sub rsp, 8: below RSP it did not stay
+    let (alloc, save) = (Op::Alloc(8), rbx(0));
+    let code = [0x48, 0x89, 0x5c, 0x24, 0xf8, 0x6a, 0x11];
+    refused(builder().op(7, alloc).op(7, save), &code, step(5, save));
+    let code = [0x48, 0x89, 0x5c, 0x24, 0xf8, 0x68, 1, 0, 0, 0];
+    refused(builder().op(10, alloc).op(10, save), &code, step(5, save));
+    let code = [
+        0x48, 0x89, 0x5c, 0x24, 0xf8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xec, 0x08,
+    ];
+    refused(builder().op(14, alloc).op(14, save), &code, step(10, save));
     // sub rsp, 24; mov r11, rsp; call; mov [r11], rbx: what was called keeps no r11
     let code = [
         0x48, 0x83, 0xec, 0x18, 0x49, 0x89, 0xe3, 0xe8, 0, 0, 0, 0, 0x49, 0x89, 0x1b,

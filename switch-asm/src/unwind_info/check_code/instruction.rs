@@ -18,6 +18,8 @@ pub(super) struct Memory {
 pub(super) enum Effect {
     Push(Gpr),
     Pop(Gpr),
+    /// `push value`
+    PushConstant,
     /// `leave`
     Leave,
     /// RSP goes up by so much.
@@ -173,8 +175,8 @@ impl<'a, 'b> Decoder<'a, 'b> {
         Some(match opcode {
             0x50..=0x57 => Effect::Push(self.opcode_reg(opcode)),
             0x58..=0x5f => Effect::Pop(self.opcode_reg(opcode)),
-            0x68 => self.bytes.i32().map(|_| Effect::AddRsp(-8))?,
-            0x6a => self.bytes.i8().map(|_| Effect::AddRsp(-8))?,
+            0x68 => self.bytes.i32().map(|_| Effect::PushConstant)?,
+            0x6a => self.bytes.i8().map(|_| Effect::PushConstant)?,
             0x70..=0x7f => Effect::Branch(self.bytes.i8()?),
             0x81 | 0x83 => self.arithmetic(opcode)?,
             0x29 | 0x2b => self.subtract(opcode)?,

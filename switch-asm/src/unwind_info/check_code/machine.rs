@@ -119,6 +119,10 @@ impl Machine {
                 self.rsp += 8;
                 self.write(offset, Some(self.rsp), 8, Some(Register::Gpr(reg)))?;
             }
+            Effect::PushConstant => {
+                self.rsp += 8;
+                self.write(offset, Some(self.rsp), 8, None)?;
+            }
             Effect::Pop(reg) => {
                 self.set(reg, Value::Other);
                 self.rsp -= 8;
@@ -156,6 +160,8 @@ impl Machine {
             Effect::LoadXmm { number, .. } => self.xmms_changed |= 1 << number,
             // What touches pages keeps even those, `rax` among them.
             Effect::Call => {
+                // Its return address.
+                self.write(offset, Some(self.rsp + 8), 8, None)?;
                 self.set(Gpr::R10, Value::Other);
                 self.set(Gpr::R11, Value::Other);
             }
