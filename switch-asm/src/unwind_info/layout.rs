@@ -139,6 +139,12 @@ impl FrameLayout {
         })
     }
 
+    /// Whether it may be a further region of a function: there are saves alone, from that one's frame base.
+    pub(crate) fn may_be_region(&self) -> bool {
+        let is_save = |step: &Step| matches!(step.op, Op::SaveGpr { .. } | Op::SaveXmm { .. });
+        !self.is_leaf() && self.steps.iter().all(is_save)
+    }
+
     /// Whether its caller is on another stack.
     pub(crate) fn is_fiber_base(&self) -> bool {
         self.steps

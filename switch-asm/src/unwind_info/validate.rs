@@ -71,9 +71,7 @@ fn overlaps(layout: &FrameLayout) -> Result<(), LayoutError> {
     // Of each place, how deep its two ends are below the canonical frame address.
     let mut taken = Vec::new();
     let mut depth = layout.initial_depth() as i64;
-    // A layout of saves alone may be a further region of a function: these count from that one's frame base.
-    let is_save = |step: &Step| matches!(step.op, Op::SaveGpr { .. } | Op::SaveXmm { .. });
-    if !layout.steps().iter().all(is_save) {
+    if !layout.may_be_region() {
         taken.push((0, depth));
     }
     for Step { op, .. } in layout.steps() {

@@ -224,6 +224,43 @@ fn what_looks_like_a_save() {
 }
 
 #[test]
+fn aligned_moves_of_what_is_not() {
+    // sub rsp, 32; a save of xmm6 at [rsp], 40 bytes below a multiple of 16; and with 40 bytes instead
+    let reg = Xmm::new(6).expect("below 16");
+    let save = Op::SaveXmm { reg, offset: 0 };
+    let forms: [(&[u8], &[u8], bool); 6] = [
+        (&[0x0f, 0x29], &[0x0f, 0x28], true),
+        (&[0x66, 0x0f, 0x29], &[0x66, 0x0f, 0x28], true),
+        (&[0x66, 0x0f, 0x7f], &[0x66, 0x0f, 0x6f], true),
+        (&[0x0f, 0x11], &[0x0f, 0x10], false),
+        (&[0x66, 0x0f, 0x11], &[0x66, 0x0f, 0x10], false),
+        (&[0xf3, 0x0f, 0x7f], &[0xf3, 0x0f, 0x6f], false),
+    ];
+    let check = |size: u8, store: &[u8], load: &[u8]| {
+        let frame = |op| [0x48, 0x83, op, size];
+        let (operand, down, up) = ([0x34, 0x24], frame(0xec), frame(0xc4));
+        let code = [&down[..], store, &operand, load, &operand, &up, &[0xc3]].concat();
+        let (prologue, len) = (4 + store.len() as u32 + 2, code.len() as u32);
+        let epilogue = Epilogue::new(prologue, len)
+            .step(len - 5, EpilogueOp::ReloadXmm(reg))
+            .step(len - 1, EpilogueOp::Release);
+        let layout = builder().op(4, Op::Alloc(size.into())).op(prologue, save);
+        let layout = layout.epilogue(epilogue).code_len(len).finish();
+        layout.expect("is a layout").check_code(&code)
+    };
+    for (store, load, aligned) in forms {
+        assert_eq!(check(40, store, load), Ok(()));
+        let faults = aligned.then_some(M::Misaligned { offset: 4 });
+        assert_eq!(check(32, store, load).err(), faults, "{store:02x?}");
+        // The load alone.
+        let unaligned = forms[3].0;
+        let faults = aligned.then_some(M::Misaligned { offset: 8 });
+        assert_eq!(check(32, unaligned, load).err(), faults, "{load:02x?}");
+    }
+    assert!(!M::Misaligned { offset: 4 }.to_string().is_empty());
+}
+
+#[test]
 fn leaves_that_do_not_fit() {
     // push rbp; mov rbp, rsp; push rbx; nop; leave; pop rbp; ret
     let code = [0x55, 0x48, 0x89, 0xe5, 0x53, 0x90, 0xc9, 0x5d, 0xc3];

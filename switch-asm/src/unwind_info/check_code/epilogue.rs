@@ -117,7 +117,7 @@ impl Check<'_> {
                 _ => false,
             },
             EpilogueOp::ReloadXmm(reg) => match effect {
-                Effect::LoadXmm { number, memory } if number == reg.number() => {
+                Effect::LoadXmm { number, memory, .. } if number == reg.number() => {
                     before.depth(memory) == self.slot(Register::Xmm(number))
                 }
                 _ => false,

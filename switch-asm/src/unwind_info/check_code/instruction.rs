@@ -51,9 +51,11 @@ pub(super) enum Effect {
         memory: Memory,
         size: i64,
     },
+    /// Faults, if `aligned`, where the memory is no multiple of 16.
     StoreXmm {
         memory: Memory,
         number: u8,
+        aligned: bool,
     },
     Load {
         reg: Gpr,
@@ -62,6 +64,7 @@ pub(super) enum Effect {
     LoadXmm {
         number: u8,
         memory: Memory,
+        aligned: bool,
     },
     /// The register holds something else afterwards.
     Changes(Gpr),
@@ -233,14 +236,22 @@ impl<'a, 'b> Decoder<'a, 'b> {
     fn two_bytes(&mut self) -> Option<Effect> {
         let opcode = self.bytes.byte()?;
         Some(match (self.prefix, opcode) {
-            // movups, movaps, movupd, movapd
+            // movups, movaps, movupd, movapd, movdqa, movdqu
             (0 | 0x66, 0x10 | 0x28) | (0x66 | 0xf3, 0x6f) => {
                 let (number, memory) = self.sse()?;
-                Effect::LoadXmm { number, memory }
+                Effect::LoadXmm {
+                    number,
+                    memory,
+                    aligned: opcode == 0x28 || self.prefix == 0x66 && opcode == 0x6f,
+                }
             }
             (0 | 0x66, 0x11 | 0x29) | (0x66 | 0xf3, 0x7f) => {
                 let (number, memory) = self.sse()?;
-                Effect::StoreXmm { memory, number }
+                Effect::StoreXmm {
+                    memory,
+                    number,
+                    aligned: opcode == 0x29 || self.prefix == 0x66 && opcode == 0x7f,
+                }
             }
             // nop
             (0 | 0x66, 0x1f) => self.modrm().map(|_| Effect::Nothing)?,

@@ -49,6 +49,8 @@ pub(super) struct Slot {
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub(super) rsp: i64,
+    /// Whether depth 0 is the canonical frame address: not in a further region, which counts from another's base.
+    top_known: bool,
     values: [Value; 16],
     /// Bit per SSE register: changed.
     xmms_changed: u16,
@@ -56,9 +58,10 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(depth: i64) -> Machine {
+    pub(super) fn new(depth: i64, top_known: bool) -> Machine {
         Machine {
             rsp: depth,
+            top_known,
             values: [Value::Other; 16],
             xmms_changed: 0,
             slots: Vec::new(),
@@ -151,13 +154,25 @@ impl Machine {
             Effect::StorePart { memory, size } => {
                 self.write(offset, self.depth(memory), size, None)?;
             }
-            Effect::StoreXmm { memory, number } => {
+            Effect::StoreXmm {
+                memory,
+                number,
+                aligned,
+            } => {
+                self.aligned(offset, memory, aligned)?;
                 let saves = self.xmms_changed & 1 << number == 0;
                 let register = saves.then_some(Register::Xmm(number));
                 self.write(offset, self.depth(memory), 16, register)?;
             }
             Effect::Load { reg, .. } | Effect::Changes(reg) => self.set(reg, Value::Other),
-            Effect::LoadXmm { number, .. } => self.xmms_changed |= 1 << number,
+            Effect::LoadXmm {
+                number,
+                memory,
+                aligned,
+            } => {
+                self.aligned(offset, memory, aligned)?;
+                self.xmms_changed |= 1 << number;
+            }
             // What touches pages keeps even those, `rax` among them.
             Effect::Call => {
                 // Its return address.
@@ -181,6 +196,16 @@ impl Machine {
             _ => self.set(to, value),
         }
         Ok(())
+    }
+
+    /// The canonical frame address is a multiple of 16, as both ABIs want it.
+    fn aligned(&self, offset: u32, memory: Memory, must_be: bool) -> Result<(), CodeMismatch> {
+        match self.depth(memory) {
+            Some(depth) if must_be && self.top_known && depth % 16 != 0 => {
+                Err(CodeMismatch::Misaligned { offset })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn write(

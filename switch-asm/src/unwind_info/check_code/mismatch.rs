@@ -61,6 +61,11 @@ pub enum CodeMismatch {
         /// Of the instruction.
         offset: u32,
     },
+    /// A `movaps` or its like, which faults there: its memory in the frame is no multiple of 16.
+    Misaligned {
+        /// Of the instruction.
+        offset: u32,
+    },
     /// An epilogue that Windows does not recognise: after RSP went up there may be pops only and then `ret`, a
     /// direct jump out of the function or to its start, `jmp [rip + n]`, or an indirect jump with REX.W.
     NotRecognised {
@@ -139,6 +144,12 @@ impl fmt::Display for CodeMismatch {
                 write!(f, "at {offset}: {reg:?} changes and is not saved")
             }
             M::Overwrites { offset } => write!(f, "at {offset}: a saved register is overwritten"),
+            M::Misaligned { offset } => {
+                write!(
+                    f,
+                    "at {offset}: an aligned move to or from what is no multiple of 16"
+                )
+            }
             M::NotRecognised { offset } => {
                 write!(f, "at {offset}: Windows does not take this for an epilogue")
             }

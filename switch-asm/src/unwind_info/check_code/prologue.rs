@@ -61,7 +61,7 @@ impl<'a> Check<'a> {
         Check {
             layout,
             base: layout.base_depth() as i64,
-            machine: Machine::new(depth),
+            machine: Machine::new(depth, !layout.may_be_region()),
             told,
             frame_set,
             calm: Vec::new(),
