@@ -293,6 +293,37 @@ fn two_registers_in_one_place() {
     );
 }
 
+#[test]
+fn the_return_address_stays() {
+    // sub rsp, 24; mov [rsp + n], r11, and eax
+    let layout = || builder().op(4, Op::Alloc(24));
+    let store = |n, mov: &[u8]| [&[0x48, 0x83, 0xec, 0x18], mov, &[0x24, n, 0x90]].concat();
+    for mov in [&[0x4c, 0x89, 0x5c][..], &[0x89, 0x44]] {
+        let end = 6 + mov.len() as u32;
+        for n in [24, 28] {
+            let layout = layout().prologue_len(end);
+            refused(layout, &store(n, mov), M::Overwrites { offset: 4 });
+        }
+        for n in [16, 32] {
+            let code = store(n, mov);
+            let layout = layout().prologue_len(end).code_len(code.len() as u32);
+            let layout = layout.finish().expect("is a layout");
+            assert_eq!(layout.check_code(&code), Ok(()));
+        }
+    }
+    // mov [rsp], eax: of a leaf, in an interrupt, and what a prologue elsewhere has pushed
+    let code = [0x89, 0x04, 0x24, 0x90];
+    let overwrites = M::Overwrites { offset: 0 };
+    refused(builder().prologue_len(3), &code, overwrites);
+    for op in [
+        Op::MachineFrame { error_code: true },
+        Op::PushReturn,
+        Op::Push(Gpr::Rbx),
+    ] {
+        refused(builder().op(0, op).prologue_len(3), &code, overwrites);
+    }
+}
+
 /// push rbx; sub rsp, 16; movaps [rsp], xmm6; and an epilogue of these bytes and steps.
 #[track_caller]
 fn epilogue(bytes: &[u8], steps: &[(u32, EpilogueOp)], mismatch: CodeMismatch) {

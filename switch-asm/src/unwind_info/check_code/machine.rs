@@ -55,6 +55,8 @@ pub(super) struct Machine {
     /// Bit per SSE register: changed.
     xmms_changed: u16,
     pub(super) slots: Vec<Slot>,
+    /// What others put into the frame before the first instruction, the return address among it: the two depths between which it is.
+    given: Vec<(i64, i64)>,
 }
 
 impl Machine {
@@ -65,6 +67,7 @@ impl Machine {
             values: [Value::Other; 16],
             xmms_changed: 0,
             slots: Vec::new(),
+            given: Vec::new(),
         }
     }
 
@@ -92,6 +95,11 @@ impl Machine {
         let mut slots = self.slots.iter_mut();
         let slot = slots.find(|slot| slot.register == register && slot.depth == depth);
         slot.map(|slot| slot.told = true).is_some()
+    }
+
+    /// What lies between the two depths nothing may overwrite.
+    pub(super) fn give(&mut self, above: i64, below: i64) {
+        self.given.push((above, below));
     }
 
     /// The body has run: no register is as it was but those that lead to the frame.
@@ -220,7 +228,9 @@ impl Machine {
             // Addresses grow as depths shrink.
             depth > slot.depth - slot.register.size() && slot.depth > depth - size
         };
-        if self.slots.iter().any(|slot| slot.told && overlaps(slot)) {
+        let given = |&(above, below): &(i64, i64)| depth > above && below > depth - size;
+        let told = |slot: &Slot| slot.told && overlaps(slot);
+        if self.given.iter().any(given) || self.slots.iter().any(told) {
             return Err(CodeMismatch::Overwrites { offset });
         }
         self.slots.retain(|slot| !overlaps(slot));

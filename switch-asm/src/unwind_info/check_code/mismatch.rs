@@ -56,7 +56,7 @@ pub enum CodeMismatch {
         /// The register.
         reg: Gpr,
     },
-    /// A saved register is overwritten in memory.
+    /// A saved register or the return address is overwritten in memory.
     Overwrites {
         /// Of the instruction.
         offset: u32,
@@ -143,7 +143,10 @@ impl fmt::Display for CodeMismatch {
             M::Clobbers { offset, reg } => {
                 write!(f, "at {offset}: {reg:?} changes and is not saved")
             }
-            M::Overwrites { offset } => write!(f, "at {offset}: a saved register is overwritten"),
+            M::Overwrites { offset } => write!(
+                f,
+                "at {offset}: a saved register or the return address is overwritten"
+            ),
             M::Misaligned { offset } => {
                 write!(
                     f,
