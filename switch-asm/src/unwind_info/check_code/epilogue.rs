@@ -77,6 +77,14 @@ impl Check<'_> {
         if matches!(effect, Effect::Branch(_) | Effect::Call) {
             return Err(CodeMismatch::Unknown { offset: at });
         }
+        if let Effect::Lea {
+            to: Gpr::Rsp,
+            memory,
+        } = effect
+            && !memory.has_disp
+        {
+            return Err(CodeMismatch::NotRecognised { offset: at });
+        }
         let before = self.machine.clone();
         self.machine.run(at, effect)?;
         // Where RSP moves in the body it was further down than is known here.

@@ -11,6 +11,8 @@ pub(super) struct Memory {
     pub(super) base: Option<Gpr>,
     pub(super) disp: i64,
     rip: bool,
+    /// Whether there is a displacement, be it 0.
+    pub(super) has_disp: bool,
 }
 
 /// What an instruction does, as far as that matters here.
@@ -364,7 +366,15 @@ impl<'a, 'b> Decoder<'a, 'b> {
             1 => self.bytes.i8()?,
             _ => 0,
         };
-        Some((reg, Rm::Memory(Memory { base, disp, rip })))
+        Some((
+            reg,
+            Rm::Memory(Memory {
+                base,
+                disp,
+                rip,
+                has_disp: disp_32 || mode == 1,
+            }),
+        ))
     }
 }
 

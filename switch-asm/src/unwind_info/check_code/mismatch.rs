@@ -67,7 +67,8 @@ pub enum CodeMismatch {
         offset: u32,
     },
     /// An epilogue that Windows does not recognise: after RSP went up there may be pops only and then `ret`, a
-    /// direct jump out of the function or to its start, `jmp [rip + n]`, or an indirect jump with REX.W.
+    /// direct jump out of the function or to its start, `jmp [rip + n]`, or an indirect jump with REX.W. And a `lea`
+    /// into RSP has a displacement, be it 0.
     NotRecognised {
         /// Of the instruction.
         offset: u32,
