@@ -396,6 +396,8 @@ fn an_epilogue_undoes_the_prologue() {
     };
     assert!(steps(&[Release, rsi, rbx]).is_ok());
     assert!(steps(&[Reload(Gpr::Rdi), ReloadXmm(xmm(6)), Release, rsi, rbx]).is_ok());
+    bad(&[Reload(Gpr::Rdi), Release, rsi, rbx], "not all");
+    bad(&[ReloadXmm(xmm(6)), Release, rsi, rbx], "not all");
     bad(&[Reload(Gpr::R15), Release, rsi, rbx], "was not saved");
     bad(&[ReloadXmm(xmm(7)), Release, rsi, rbx], "was not saved");
     bad(&[Release, Reload(Gpr::Rdi), rsi, rbx], "after its frame");
@@ -404,9 +406,9 @@ fn an_epilogue_undoes_the_prologue() {
     bad(&[rsi, rbx], "before the frame is released");
     bad(&[Release, rbx, rsi], "opposite order");
     bad(&[Release, rsi, rbx, Pop(Gpr::Rdi)], "opposite order");
-    bad(&[Release, rsi], "all that the prologue did");
-    bad(&[Release], "all that the prologue did");
-    bad(&[], "all that the prologue did");
+    bad(&[Release, rsi], "release the frame and pop");
+    bad(&[Release], "release the frame and pop");
+    bad(&[], "release the frame and pop");
 }
 
 #[test]

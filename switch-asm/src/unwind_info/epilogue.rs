@@ -10,7 +10,8 @@ use super::reg::{Gpr, Xmm};
 /// What an instruction of an epilogue undoes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EpilogueOp {
-    /// `mov reg, [frame base + offset]`: the register is its caller's again.
+    /// `mov reg, [frame base + offset]`: the register is its caller's again. An epilogue reloads all registers that
+    /// are saved and kept by an ABI, or none: then the body has done it, see [`Hazard::NotReloaded`](super::Hazard::NotReloaded).
     Reload(Gpr),
     /// `movaps reg, [frame base + offset]`.
     ReloadXmm(Xmm),

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, EpilogueOp};
 use super::error::LayoutError;
 use super::op::{Op, Step};
 use super::reg::{Abi, Gpr};
@@ -135,6 +135,16 @@ impl FrameLayout {
     pub(crate) fn pushes(&self) -> impl DoubleEndedIterator<Item = Gpr> + '_ {
         self.steps.iter().filter_map(|step| match step.op {
             Op::Push(reg) => Some(reg),
+            _ => None,
+        })
+    }
+
+    /// The loads that give back what is saved without a push and kept by some ABI.
+    pub(crate) fn reloads(&self) -> impl Iterator<Item = EpilogueOp> + '_ {
+        let abi = Abi::Win64;
+        self.steps.iter().filter_map(move |step| match step.op {
+            Op::SaveGpr { reg, .. } if abi.keeps(reg) => Some(EpilogueOp::Reload(reg)),
+            Op::SaveXmm { reg, .. } if abi.keeps_xmm(reg) => Some(EpilogueOp::ReloadXmm(reg)),
             _ => None,
         })
     }

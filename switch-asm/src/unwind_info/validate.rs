@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::epilogue::{Epilogue, EpilogueOp};
+use super::epilogue::{Epilogue, EpilogueOp, EpilogueStep};
 use super::error::LayoutError;
 use super::layout::{FrameLayout, depth};
 use super::op::{Op, Step};
@@ -329,7 +329,13 @@ fn check_epilogue(
         }
     }
     if allocated || pushes.next().is_some() {
-        return Err("it does not undo all that the prologue did");
+        return Err("it does not release the frame and pop all that was pushed");
+    }
+    let reloads =
+        |step: &EpilogueStep| matches!(step.op, EpilogueOp::Reload(_) | EpilogueOp::ReloadXmm(_));
+    let reloaded = |op: EpilogueOp| epilogue.steps().iter().any(|step| step.op == op);
+    if epilogue.steps().iter().any(reloads) && !layout.reloads().all(reloaded) {
+        return Err("it reloads some of the saved registers and not all");
     }
     Ok(())
 }
