@@ -28,6 +28,7 @@ pub enum Frame {
 /// Frames of less than a page need none of this: what the function pushed or was called with is within
 /// a page of what it calls next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Probe {
     /// They are not. On Windows an error for frames of a page or more.
     None,
