@@ -95,7 +95,8 @@ pub enum LayoutError {
         /// Of what it must be a multiple.
         multiple_of: u32,
     },
-    /// A register's place is that of a return address, of something pushed, or of another register.
+    /// A register's place is that of a return address, of something pushed, or of another register. A layout of saves alone
+    /// may be a further region of a function, whose return address is elsewhere.
     SaveOverlaps {
         /// Its offset from the frame base.
         offset: u32,

@@ -86,7 +86,8 @@ impl FrameLayout {
     /// layout. `code` is the whole function, with all displacements filled in.
     ///
     /// Nothing is said of the body. A layout knows no ABI: what System V keeps must be saved before it changes; `rsi`, `rdi` and
-    /// SSE registers are looked at if the layout saves them.
+    /// SSE registers are looked at if the layout saves them. Of a layout of saves alone, which may be a further region of
+    /// a function, neither the return address nor what is aligned is known.
     ///
     /// # Errors
     /// The first difference.
