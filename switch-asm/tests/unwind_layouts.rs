@@ -139,9 +139,16 @@ fn a_frame_is_smaller_than_4_gib() {
 fn pushes_come_first() {
     let reg = Gpr::Rsi;
     good(&[Push(Gpr::Rbx), Push(reg), Alloc(8)]);
-    for before in [Alloc(8), frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 0), sse(6, 0)] {
+    for before in [frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 0), sse(6, 0)] {
         bad(&[before, Push(reg)], E::PushAfterOther { reg });
     }
+    let after_alloc = |end| {
+        let builder = FrameLayout::builder().op(end, Alloc(8));
+        builder.op(end + 1, Push(reg)).code_len(9).finish()
+    };
+    assert_eq!(after_alloc(4), Err(E::PushAfterOther { reg }));
+    // Unless that was there before the first instruction.
+    assert!(after_alloc(0).is_ok());
     // In an interrupt, after what the processor pushed.
     good(&[MachineFrame { error_code: false }, Push(reg)]);
     // The record of a fiber is as it is.
@@ -166,7 +173,7 @@ fn the_stack_pointer_is_not_saved() {
 
 #[test]
 fn a_frame_register_is_saved_before_it_is_one() {
-    good(&[Push(Gpr::Rbp), frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 0)]);
+    good(&[Push(Gpr::Rbp), frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 16)]);
     bad(
         &[frame(Gpr::Rbp, 0), gpr(Gpr::Rbp, 0)],
         E::BadRegister { reg: Gpr::Rbp },
@@ -188,16 +195,27 @@ fn nothing_is_saved_twice() {
     bad(&[Push(reg), gpr(reg, 0)], E::SavedTwice { reg });
     bad(&[gpr(reg, 0), gpr(reg, 8)], E::SavedTwice { reg });
     bad(&[sse(6, 0), sse(6, 16)], E::XmmSavedTwice { reg: xmm(6) });
-    good(&[gpr(Gpr::Rsi, 0), sse(6, 16), sse(7, 32), gpr(Gpr::Rdi, 8)]);
+    good(&[
+        Alloc(64),
+        gpr(Gpr::Rsi, 0),
+        sse(6, 16),
+        sse(7, 32),
+        gpr(Gpr::Rdi, 8),
+    ]);
 }
 
 #[test]
-fn three_registers_cannot_lead_to_a_frame() {
+fn what_no_abi_keeps_cannot_lead_to_a_frame() {
+    use Gpr::{R13, R14, R15, Rbp, Rbx, Rdi, Rsi};
     for reg in Gpr::ALL {
         let ops = [Alloc(64), frame(reg, 32)];
-        match reg {
-            Gpr::Rax | Gpr::Rsp | Gpr::R12 => bad(&ops, E::BadFrameRegister { reg }),
-            _ => good(&ops),
+        let base = [LoadSp { offset: 0 }, frame(reg, 0)];
+        if [Rbx, Rbp, Rsi, Rdi, R13, R14, R15].contains(&reg) {
+            good(&ops);
+            good(&base);
+        } else {
+            bad(&ops, E::BadFrameRegister { reg });
+            bad(&base, E::BadFrameRegister { reg });
         }
     }
 }
@@ -243,7 +261,7 @@ fn registers_are_saved_when_their_place_is_known() {
 #[test]
 fn places_are_aligned() {
     for offset in [0, 8, 16, 24, 524_280, 524_288, 0xffff_fff8] {
-        good(&[gpr(Gpr::Rbx, offset)]);
+        good(&[Alloc(64), gpr(Gpr::Rbx, offset)]);
     }
     let unaligned = |offset, multiple_of| E::BadSaveOffset {
         offset,
@@ -257,7 +275,7 @@ fn places_are_aligned() {
         );
     }
     for offset in [0, 16, 1_048_560, 1_048_576, 0xffff_fff0] {
-        good(&[sse(6, offset)]);
+        good(&[Alloc(64), sse(6, offset)]);
     }
     for offset in [1, 8, 15, 24, 0xffff_fff8] {
         bad(&[sse(6, offset)], unaligned(offset, 16));
@@ -265,10 +283,55 @@ fn places_are_aligned() {
 }
 
 #[test]
+fn saves_lie_on_nothing_else() {
+    let over = |ops: &[Op], offset| bad(ops, E::SaveOverlaps { offset });
+    let (alloc, push) = (Alloc(40), Push(Gpr::Rbp));
+    // The return address: the base is 48 below the canonical frame address.
+    good(&[alloc, gpr(Gpr::Rbx, 32)]);
+    over(&[alloc, gpr(Gpr::Rbx, 40)], 40);
+    good(&[alloc, gpr(Gpr::Rbx, 48)]);
+    good(&[alloc, sse(6, 16)]);
+    over(&[alloc, sse(6, 32)], 32);
+    good(&[alloc, sse(6, 48)]);
+    // Of a region of another function it is not known where that is.
+    good(&[gpr(Gpr::Rbx, 0), sse(6, 16)]);
+    over(&[gpr(Gpr::Rbx, 0), sse(6, 0)], 0);
+    // What was pushed, and what the frame register does not change.
+    over(&[push, alloc, gpr(Gpr::Rbx, 40)], 40);
+    over(&[push, alloc, frame(Gpr::Rbp, 0), gpr(Gpr::Rbx, 40)], 40);
+    over(&[push, frame(Gpr::Rbp, 0), alloc, gpr(Gpr::Rbx, 0)], 0);
+    over(&[push, PushReturn, alloc, gpr(Gpr::Rbx, 48)], 48);
+    over(&[push, PushReturn, alloc, gpr(Gpr::Rbx, 40)], 40);
+    good(&[push, PushReturn, alloc, gpr(Gpr::Rbx, 56)]);
+    // What the processor pushed.
+    for (error_code, words) in [(false, 5), (true, 6)] {
+        let interrupt = MachineFrame { error_code };
+        good(&[interrupt, alloc, gpr(Gpr::Rbx, 32)]);
+        for word in 0..words {
+            let offset = 40 + 8 * word;
+            over(&[interrupt, alloc, gpr(Gpr::Rbx, offset)], offset);
+        }
+        good(&[interrupt, alloc, gpr(Gpr::Rbx, 40 + 8 * words)]);
+    }
+    // Each other, in the frame and above it.
+    good(&[alloc, sse(6, 0), gpr(Gpr::Rbx, 16)]);
+    over(&[alloc, sse(6, 0), gpr(Gpr::Rbx, 8)], 8);
+    over(&[alloc, gpr(Gpr::Rbx, 8), sse(6, 0)], 0);
+    over(&[alloc, gpr(Gpr::Rbx, 8), gpr(Gpr::Rsi, 8)], 8);
+    over(&[alloc, gpr(Gpr::Rbx, 56), sse(6, 48)], 48);
+}
+
+#[test]
 fn a_fibers_base_ends_with_its_frame_register() {
     let (load, base) = (LoadSp { offset: 0 }, frame(Gpr::Rbp, 0));
     good(&[load, base]);
     good(&[Push(Gpr::Rbp), PushReturn, Push(Gpr::Rbx), load, base]);
+    let ends = |first, second| {
+        let builder = FrameLayout::builder().op(first, load).op(second, base);
+        builder.code_len(9).finish()
+    };
+    assert!(ends(4, 4).is_ok());
+    assert_eq!(ends(0, 4), Err(E::BadFiberBase));
     bad(&[load], E::BadFiberBase);
     bad(&[load, Alloc(8)], E::BadFiberBase);
     bad(&[base, load], E::BadFiberBase);
@@ -282,7 +345,12 @@ fn a_fibers_base_ends_with_its_frame_register() {
 fn there_is_one_return_address() {
     good(&[Push(Gpr::Rbx), PushReturn, Push(Gpr::Rbp), Alloc(8)]);
     bad(&[PushReturn, PushReturn], E::BadPushReturn);
-    bad(&[Alloc(8), PushReturn], E::BadPushReturn);
+    let after_alloc = |end| {
+        let builder = FrameLayout::builder().op(end, Alloc(8));
+        builder.op(end, PushReturn).code_len(9).finish()
+    };
+    assert_eq!(after_alloc(4), Err(E::BadPushReturn));
+    assert!(after_alloc(0).is_ok());
     bad(&[gpr(Gpr::Rbx, 8), PushReturn], E::BadPushReturn);
     bad(
         &[MachineFrame { error_code: false }, PushReturn],
@@ -298,6 +366,8 @@ fn an_interrupt_comes_first() {
         for before in [Push(Gpr::Rbx), Alloc(8), PushReturn, interrupt] {
             bad(&[before, interrupt], E::BadMachineFrame);
         }
+        let late = FrameLayout::builder().op(1, interrupt).code_len(9).finish();
+        assert_eq!(late, Err(E::BadMachineFrame));
     }
 }
 
@@ -316,8 +386,8 @@ fn with_epilogue(epilogue: Epilogue) -> Result<FrameLayout, LayoutError> {
 fn an_epilogue_undoes_the_prologue() {
     use EpilogueOp::{Pop, Release, Reload, ReloadXmm};
     let steps = |steps: &[EpilogueOp]| {
-        let add = |epilogue: Epilogue, &op: &EpilogueOp| epilogue.step(0x30, op);
-        with_epilogue(steps.iter().fold(Epilogue::new(0x20, 0x40), add))
+        let add = |epilogue: Epilogue, (end, &op): (u32, &EpilogueOp)| epilogue.step(end, op);
+        with_epilogue((0x21..).zip(steps).fold(Epilogue::new(0x20, 0x40), add))
     };
     let (rsi, rbx) = (Pop(Gpr::Rsi), Pop(Gpr::Rbx));
     let bad = |ops: &[EpilogueOp], part: &str| match steps(ops) {
@@ -326,6 +396,8 @@ fn an_epilogue_undoes_the_prologue() {
     };
     assert!(steps(&[Release, rsi, rbx]).is_ok());
     assert!(steps(&[Reload(Gpr::Rdi), ReloadXmm(xmm(6)), Release, rsi, rbx]).is_ok());
+    bad(&[Reload(Gpr::Rdi), Release, rsi, rbx], "not all");
+    bad(&[ReloadXmm(xmm(6)), Release, rsi, rbx], "not all");
     bad(&[Reload(Gpr::R15), Release, rsi, rbx], "was not saved");
     bad(&[ReloadXmm(xmm(7)), Release, rsi, rbx], "was not saved");
     bad(&[Release, Reload(Gpr::Rdi), rsi, rbx], "after its frame");
@@ -334,9 +406,9 @@ fn an_epilogue_undoes_the_prologue() {
     bad(&[rsi, rbx], "before the frame is released");
     bad(&[Release, rbx, rsi], "opposite order");
     bad(&[Release, rsi, rbx, Pop(Gpr::Rdi)], "opposite order");
-    bad(&[Release, rsi], "all that the prologue did");
-    bad(&[Release], "all that the prologue did");
-    bad(&[], "all that the prologue did");
+    bad(&[Release, rsi], "release the frame and pop");
+    bad(&[Release], "release the frame and pop");
+    bad(&[], "release the frame and pop");
 }
 
 #[test]
@@ -345,7 +417,7 @@ fn an_epilogue_lies_behind_the_prologue_and_the_one_before() {
     let at = |start, released, end| {
         let epilogue = Epilogue::new(start, end).step(released, Release);
         epilogue
-            .step(end - 1, Pop(Gpr::Rsi))
+            .step(end - 2, Pop(Gpr::Rsi))
             .step(end - 1, Pop(Gpr::Rbx))
     };
     let bad = |epilogue: Epilogue, part: &str| match with_epilogue(epilogue) {
@@ -356,7 +428,9 @@ fn an_epilogue_lies_behind_the_prologue_and_the_one_before() {
     bad(at(13, 18, 0x40), "before the prologue");
     bad(at(0x30, 0x34, 0x41), "behind the function");
     bad(at(0x30, 0x2f, 0x40), "order of their addresses");
-    bad(at(0x30, 0x40, 0x40), "order of their addresses");
+    bad(at(0x30, 0x30, 0x40), "order of their addresses");
+    bad(at(0x30, 0x3e, 0x40), "order of their addresses");
+    bad(at(0x30, 0x40, 0x40), "leaves the function");
     bad(Epilogue::new(0x30, 0x30), "its end lies before its start");
     let two = |second| {
         let builder = FrameLayout::builder().op(4, Alloc(8)).code_len(0x40);
@@ -372,6 +446,29 @@ fn an_epilogue_lies_behind_the_prologue_and_the_one_before() {
         two(start),
         Err(E::BadEpilogue { start: 0x14, .. })
     ));
+}
+
+#[test]
+fn an_epilogues_steps_take_bytes() {
+    use EpilogueOp::{Pop, Release};
+    // push rbp or another; sub rsp, 8; with an epilogue whose steps end there.
+    let ends = |reg, release, pop| {
+        let builder = FrameLayout::builder().op(1, Push(reg)).op(5, Alloc(8));
+        let epilogue = Epilogue::new(6, 12).step(release, Release);
+        let builder = builder.epilogue(epilogue.step(pop, Pop(reg)));
+        builder.code_len(12).finish()
+    };
+    assert!(ends(Gpr::Rbp, 10, 11).is_ok());
+    // `leave` does both.
+    assert!(ends(Gpr::Rbp, 7, 7).is_ok());
+    let bad = |reg, release, pop, part| match ends(reg, release, pop) {
+        Err(E::BadEpilogue { why, .. }) => assert!(why.contains(part), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    bad(Gpr::Rbx, 7, 7, "order");
+    bad(Gpr::Rbp, 6, 7, "order");
+    bad(Gpr::Rbp, 6, 6, "order");
+    bad(Gpr::Rbp, 10, 12, "leaves the function");
 }
 
 #[test]

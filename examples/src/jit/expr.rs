@@ -39,6 +39,9 @@ impl std::error::Error for ParseError {}
 /// Brackets and calls within each other: the parser and the compiler call themselves that deep, on whichever stack they are.
 const DEEPEST: usize = 100;
 
+/// Operators in one text: a chain of them is a tree as deep, and who compiles or drops that calls himself that deep too.
+const MOST_OPERATORS: usize = 1000;
+
 impl Expr {
     /// # Errors
     /// Where the text stops to be an expression.
@@ -47,6 +50,7 @@ impl Expr {
             text: text.as_bytes(),
             at: 0,
             depth: 0,
+            operators: 0,
         };
         let expr = parser.sum()?;
         match parser.peek() {
@@ -60,6 +64,7 @@ struct Parser<'a> {
     text: &'a [u8],
     at: usize,
     depth: usize,
+    operators: usize,
 }
 
 impl Parser<'_> {
@@ -83,6 +88,14 @@ impl Parser<'_> {
         }
     }
 
+    fn operator(&mut self) -> Result<(), ParseError> {
+        self.operators += 1;
+        match self.operators < MOST_OPERATORS {
+            true => Ok(()),
+            false => Err(self.expected("less than 1,000 operators")),
+        }
+    }
+
     fn sum(&mut self) -> Result<Expr, ParseError> {
         let mut left = self.product()?;
         loop {
@@ -92,6 +105,7 @@ impl Parser<'_> {
                 _ => return Ok(left),
             };
             self.at += 1;
+            self.operator()?;
             left = Expr::Binary(operator, left.into(), self.product()?.into());
         }
     }
@@ -99,6 +113,7 @@ impl Parser<'_> {
     fn product(&mut self) -> Result<Expr, ParseError> {
         let mut left = self.term()?;
         while self.take(b'*') {
+            self.operator()?;
             left = Expr::Binary(Operator::Multiply, left.into(), self.term()?.into());
         }
         Ok(left)
@@ -203,5 +218,16 @@ mod tests {
             "at byte 0: expected a number below 2^63"
         );
         assert!(error(&"(".repeat(10_000)).contains("100 brackets"));
+    }
+
+    #[test]
+    fn chains_of_operators_end() {
+        for operator in ["+1", "-1", "*1", "+1*1"] {
+            let each = operator.len() / 2;
+            let terms = |operators: usize| format!("1{}", operator.repeat(operators / each));
+            assert!(Expr::parse(&terms(998)).is_ok());
+            assert!(error(&terms(1000)).contains("less than 1,000 operators"));
+            assert!(error(&terms(1_000_000)).contains("less than 1,000 operators"));
+        }
     }
 }

@@ -105,6 +105,14 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_chain_is_compiled() {
+        for abi in [Abi::SysV, Abi::Win64] {
+            let text = format!("1{}", "+x".repeat(999));
+            assert_eq!(Program::new(&text, abi).unwrap().call(2), 1999);
+        }
+    }
+
+    #[test]
     fn what_it_cannot_call() {
         let error = Program::new("1 + nothing(2)", Abi::SysV)
             .unwrap_err()

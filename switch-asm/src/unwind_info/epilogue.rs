@@ -10,7 +10,8 @@ use super::reg::{Gpr, Xmm};
 /// What an instruction of an epilogue undoes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EpilogueOp {
-    /// `mov reg, [frame base + offset]`: the register is its caller's again.
+    /// `mov reg, [frame base + offset]`: the register is its caller's again. An epilogue reloads all registers that
+    /// are saved and kept by an ABI, or none: then the body has done it, see [`Hazard::NotReloaded`](super::Hazard::NotReloaded).
     Reload(Gpr),
     /// `movaps reg, [frame base + offset]`.
     ReloadXmm(Xmm),
@@ -58,7 +59,8 @@ impl Epilogue {
         }
     }
 
-    /// Adds what the instruction that ends at `end` undoes. They come in the order of execution.
+    /// Adds what the instruction that ends at `end` undoes. They come in the order of execution,
+    /// and each has an end of its own but a `leave`'s two.
     #[must_use]
     pub fn step(mut self, end: u32, op: EpilogueOp) -> Epilogue {
         self.steps.push(EpilogueStep { end, op });

@@ -72,8 +72,8 @@ pub enum LayoutError {
         /// Which.
         reg: Xmm,
     },
-    /// `rax` and `rsp` cannot be frame registers, and `r12` must not: Windows does not know an
-    /// epilogue that uses it.
+    /// A frame register must be one that some ABI keeps, or a callee may change it; and neither `rsp`, which moves,
+    /// nor `r12`: Windows does not know an epilogue that uses it.
     BadFrameRegister {
         /// Which.
         reg: Gpr,
@@ -95,11 +95,19 @@ pub enum LayoutError {
         /// Of what it must be a multiple.
         multiple_of: u32,
     },
-    /// [`Op::LoadSp`](super::Op::LoadSp) does not stand right before the frame register, the last step.
+    /// A register's place is that of a return address, of something pushed, or of another register. A layout of saves alone
+    /// may be a further region of a function, whose return address is elsewhere.
+    SaveOverlaps {
+        /// Its offset from the frame base.
+        offset: u32,
+    },
+    /// [`Op::LoadSp`](super::Op::LoadSp) does not stand right before the frame register, the last step, or does not end where
+    /// that does.
     BadFiberBase,
     /// [`Op::PushReturn`](super::Op::PushReturn) after something else than pushes, or a second return address.
     BadPushReturn,
-    /// [`Op::MachineFrame`](super::Op::MachineFrame) does not come first.
+    /// [`Op::MachineFrame`](super::Op::MachineFrame) does not come first, or ends behind 0: the processor pushed it before the
+    /// first instruction.
     BadMachineFrame,
     /// An epilogue does not undo the prologue, or is not where it can be.
     BadEpilogue {
@@ -149,7 +157,10 @@ impl fmt::Display for LayoutError {
             E::BadXmm { number } => write!(f, "xmm{number}; unwind information knows xmm0 to xmm15"),
             E::SavedTwice { reg } => write!(f, "{reg:?} is saved twice"),
             E::XmmSavedTwice { reg } => write!(f, "{reg:?} is saved twice"),
-            E::BadFrameRegister { reg } => write!(f, "{reg:?} cannot be the frame register"),
+            E::BadFrameRegister { reg } => write!(
+                f,
+                "{reg:?} cannot be the frame register: an ABI must keep it, and it must not be rsp or r12"
+            ),
             E::BadFrameOffset { offset } => write!(
                 f,
                 "a frame register {offset} bytes above RSP; it must be a multiple of 16, 240 at most, and within the frame"
@@ -166,13 +177,17 @@ impl fmt::Display for LayoutError {
                 f,
                 "a register is saved at {offset}, which is no multiple of {multiple_of}"
             ),
+            E::SaveOverlaps { offset } => write!(
+                f,
+                "a register is saved at {offset}, on a return address, a push or another register"
+            ),
             E::BadFiberBase => f.write_str(
-                "`LoadSp` must be the last step but one, before `SetFrame`, in a frame that saves nothing else",
+                "`LoadSp` must be the last step but one, before `SetFrame` and with the same end, in a frame that saves nothing else",
             ),
             E::BadPushReturn => f.write_str(
                 "`PushReturn` must come once, among the pushes, in a frame without `MachineFrame`",
             ),
-            E::BadMachineFrame => f.write_str("`MachineFrame` must come first"),
+            E::BadMachineFrame => f.write_str("`MachineFrame` must come first and end at 0"),
             E::BadEpilogue { start, why } => write!(f, "the epilogue at {start}: {why}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::epilogue::Epilogue;
+use super::epilogue::{Epilogue, EpilogueOp};
 use super::error::LayoutError;
 use super::op::{Op, Step};
 use super::reg::{Abi, Gpr};
@@ -137,6 +137,22 @@ impl FrameLayout {
             Op::Push(reg) => Some(reg),
             _ => None,
         })
+    }
+
+    /// The loads that give back what is saved without a push and kept by some ABI.
+    pub(crate) fn reloads(&self) -> impl Iterator<Item = EpilogueOp> + '_ {
+        let abi = Abi::Win64;
+        self.steps.iter().filter_map(move |step| match step.op {
+            Op::SaveGpr { reg, .. } if abi.keeps(reg) => Some(EpilogueOp::Reload(reg)),
+            Op::SaveXmm { reg, .. } if abi.keeps_xmm(reg) => Some(EpilogueOp::ReloadXmm(reg)),
+            _ => None,
+        })
+    }
+
+    /// Whether it may be a further region of a function: there are saves alone, from that one's frame base.
+    pub(crate) fn may_be_region(&self) -> bool {
+        let is_save = |step: &Step| matches!(step.op, Op::SaveGpr { .. } | Op::SaveXmm { .. });
+        !self.is_leaf() && self.steps.iter().all(is_save)
     }
 
     /// Whether its caller is on another stack.

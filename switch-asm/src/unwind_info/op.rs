@@ -41,7 +41,8 @@ pub enum Op {
     },
     /// The word at `offset` from the frame base is the address of another stack's record, and
     /// what was pushed before lies there, not here: the base of a fiber, whose caller is
-    /// on another stack. Comes after what it is about and right before [`SetFrame`](Op::SetFrame).
+    /// on another stack. Comes after what it is about and right before [`SetFrame`](Op::SetFrame),
+    /// with the same end.
     LoadSp {
         /// Where, from the frame base: a multiple of 8.
         offset: u32,
@@ -49,7 +50,7 @@ pub enum Op {
     /// The return address was pushed here, not before everything else: in records of
     /// fibers on Linux, where `call` comes after a push. Windows has nothing like it.
     PushReturn,
-    /// The processor pushed the frame of an interrupt, with or without an error code. Comes first, and is the
+    /// The processor pushed the frame of an interrupt, with or without an error code. Comes first, ends at 0, and is the
     /// end of the walk through this function: what it returns to is in that frame.
     MachineFrame {
         /// Whether an error code lies below the frame.

@@ -4,11 +4,13 @@
 //! Microsoft's "x64 exception handling" and "x64 prolog and epilog" have the rules. Must not know how a
 //! layout is encoded.
 
-use super::epilogue::{Epilogue, EpilogueOp};
+use alloc::vec::Vec;
+
+use super::epilogue::{Epilogue, EpilogueOp, EpilogueStep};
 use super::error::LayoutError;
 use super::layout::{FrameLayout, depth};
 use super::op::{Op, Step};
-use super::reg::{Gpr, Xmm};
+use super::reg::{Abi, Gpr, Xmm};
 
 /// The largest frame register offset: fifteen units of sixteen bytes.
 const MAX_FRAME_OFFSET: u16 = 240;
@@ -34,6 +36,7 @@ pub(super) fn validate(layout: &FrameLayout) -> Result<(), LayoutError> {
     if depth > u64::from(u32::MAX) {
         return Err(LayoutError::FrameTooLarge { depth });
     }
+    overlaps(layout)?;
     let mut free_from = u32::from(prologue_len);
     for epilogue in layout.epilogues() {
         check_epilogue(layout, epilogue, free_from).map_err(|why| LayoutError::BadEpilogue {
@@ -58,6 +61,39 @@ fn offsets(steps: &[Step], prologue_len: u8) -> Result<(), LayoutError> {
             });
         }
         before = end;
+    }
+    Ok(())
+}
+
+/// A save may lie in what the prologue allocated or above the frame, but not on a return address, on what was
+/// pushed, or on another save.
+fn overlaps(layout: &FrameLayout) -> Result<(), LayoutError> {
+    // Of each place, how deep its two ends are below the canonical frame address.
+    let mut taken = Vec::new();
+    let mut depth = layout.initial_depth() as i64;
+    if !layout.may_be_region() {
+        taken.push((0, depth));
+    }
+    for Step { op, .. } in layout.steps() {
+        let below = depth + op.pushed() as i64;
+        if depth < below && !matches!(op, Op::Alloc(_)) {
+            taken.push((depth, below));
+        }
+        depth = below;
+    }
+    let base = layout.base_depth() as i64;
+    for Step { op, .. } in layout.steps() {
+        let (offset, size) = match *op {
+            Op::SaveGpr { offset, .. } => (offset, 8),
+            Op::SaveXmm { offset, .. } => (offset, 16),
+            _ => continue,
+        };
+        let below = base - i64::from(offset);
+        let above = below - size;
+        if taken.iter().any(|&(from, to)| above < to && from < below) {
+            return Err(LayoutError::SaveOverlaps { offset });
+        }
+        taken.push((above, below));
     }
     Ok(())
 }
@@ -92,7 +128,9 @@ impl SoFar {
                 self.saved_xmm(reg)?;
             }
             Op::LoadSp { offset } => self.load_sp(layout, index, offset)?,
-            Op::MachineFrame { .. } if index != 0 => return Err(LayoutError::BadMachineFrame),
+            Op::MachineFrame { .. } if index != 0 || end != 0 => {
+                return Err(LayoutError::BadMachineFrame);
+            }
             Op::MachineFrame { .. } => self.return_known = true,
         }
         self.depth += op.pushed();
@@ -137,9 +175,9 @@ impl SoFar {
         if self.frame.is_some() {
             return Err(LayoutError::SecondFrame);
         }
-        // Number 0 says that there is none. `lea rsp, [r12 + n]` has one byte more than
-        // the others, which Windows' walker does not know: it takes n for an instruction.
-        if matches!(reg, Gpr::Rax | Gpr::Rsp | Gpr::R12) {
+        // What no ABI keeps, a callee may have changed by the time that it is walked. `lea rsp, [r12 + n]` has
+        // one byte more than the others, which Windows' walker does not know: it takes n for an instruction.
+        if !Abi::Win64.keeps(reg) || matches!(reg, Gpr::Rsp | Gpr::R12) {
             return Err(LayoutError::BadFrameRegister { reg });
         }
         let too_high =
@@ -190,9 +228,12 @@ impl SoFar {
                 multiple_of: 8,
             });
         }
-        let next = layout.steps().get(index + 1).map(|step| step.op);
+        // Between the two one format would know what the other does not.
+        let end = layout.steps()[index].end;
+        let is_frame = |next: &Step| matches!(next.op, Op::SetFrame { .. }) && next.end == end;
+        let sets_frame = layout.steps().get(index + 1).is_some_and(is_frame);
         let is_last_but_one = layout.steps().len() == index + 2;
-        if self.frame.is_some() || !is_last_but_one || !matches!(next, Some(Op::SetFrame { .. })) {
+        if self.frame.is_some() || !is_last_but_one || !sets_frame {
             return Err(LayoutError::BadFiberBase);
         }
         Ok(())
@@ -243,15 +284,19 @@ fn check_epilogue(
     }) {
         return Err("a frame that was not made by a call has none");
     }
-    let mut before = start;
+    let (mut before, mut last) = (start, None);
     let mut allocated = has(|op| matches!(op, Op::Alloc(_)));
     let mut released = false;
     let mut pushes = layout.pushes().rev();
     for step in epilogue.steps() {
-        if step.end < before || step.end > end {
+        let leave = last == Some(EpilogueOp::Release) && step.op == EpilogueOp::Pop(Gpr::Rbp);
+        if step.end < before || step.end == before && !leave {
             return Err("its steps are not in the order of their addresses");
         }
-        before = step.end;
+        if step.end >= end {
+            return Err("nothing is left behind its last step that leaves the function");
+        }
+        (before, last) = (step.end, Some(step.op));
         match step.op {
             EpilogueOp::Reload(_) | EpilogueOp::ReloadXmm(_) if released => {
                 return Err("a register is reloaded after its frame was released");
@@ -284,7 +329,13 @@ fn check_epilogue(
         }
     }
     if allocated || pushes.next().is_some() {
-        return Err("it does not undo all that the prologue did");
+        return Err("it does not release the frame and pop all that was pushed");
+    }
+    let reloads =
+        |step: &EpilogueStep| matches!(step.op, EpilogueOp::Reload(_) | EpilogueOp::ReloadXmm(_));
+    let reloaded = |op: EpilogueOp| epilogue.steps().iter().any(|step| step.op == op);
+    if epilogue.steps().iter().any(reloads) && !layout.reloads().all(reloaded) {
+        return Err("it reloads some of the saved registers and not all");
     }
     Ok(())
 }

@@ -193,3 +193,26 @@ fn calls_of_every_form_before_an_epilogue_are_a_hazard() {
     let none = FrameLayout::leaf(3).expect("has code");
     assert_eq!(none.hazards(&[0x90, 0xff, 0xe0]), []);
 }
+
+#[test]
+fn an_epilogue_without_reloads_is_a_hazard() {
+    // sub rsp, 40; mov [rsp + 32], rbx or r9; xor ebx, ebx; add rsp, 40; ret
+    let layout = |reg| {
+        let save = Op::SaveGpr { reg, offset: 32 };
+        let epilogue = Epilogue::new(11, 16).step(15, EpilogueOp::Release);
+        let layout = FrameLayout::builder().op(4, Op::Alloc(40)).op(9, save);
+        let layout = layout.code_len(16).epilogue(epilogue).finish();
+        layout.expect("is a layout")
+    };
+    let code = [
+        0x48, 0x83, 0xec, 0x28, 0x48, 0x89, 0x5c, 0x24, 0x20, 0x31, 0xdb, 0x48, 0x83, 0xc4, 0x28,
+        0xc3,
+    ];
+    // The body is not looked at.
+    assert_eq!(layout(Gpr::Rbx).check_code(&code), Ok(()));
+    let hazard = Hazard::NotReloaded { offset: 11 };
+    assert_eq!(layout(Gpr::Rbx).hazards(&code), [hazard]);
+    assert!(hazard.to_string().contains("11"));
+    // What no ABI keeps need not come back.
+    assert_eq!(layout(Gpr::R9).hazards(&code), []);
+}

@@ -7,6 +7,7 @@
 //! | `places` | locals, arguments, what is filled in later |
 //! | `executed` | functions that are run |
 //! | `accepted` | code that fits its layout |
+//! | `releases` | how frames are released from a frame register |
 //! | `refused` | code and layouts that do not fit |
 //! | `specs` | random specifications |
 
@@ -16,4 +17,5 @@ mod executed;
 mod goldens;
 mod places;
 mod refused;
+mod releases;
 mod specs;

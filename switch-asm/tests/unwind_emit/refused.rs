@@ -205,6 +205,16 @@ fn what_looks_like_a_save() {
     let code = [0x48, 0x89, 0x5c, 0x24, 0xf8, 0x48, 0x83, 0xec, 0x08];
     let push = Op::Push(Gpr::Rbx);
     refused(builder().op(9, push), &code, step(5, push));
+    // mov [rsp - 8], rbx; push 17, or call; sub rsp, 8: below RSP it did not stay
+    let (alloc, save) = (Op::Alloc(8), rbx(0));
+    let code = [0x48, 0x89, 0x5c, 0x24, 0xf8, 0x6a, 0x11];
+    refused(builder().op(7, alloc).op(7, save), &code, step(5, save));
+    let code = [0x48, 0x89, 0x5c, 0x24, 0xf8, 0x68, 1, 0, 0, 0];
+    refused(builder().op(10, alloc).op(10, save), &code, step(5, save));
+    let code = [
+        0x48, 0x89, 0x5c, 0x24, 0xf8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xec, 0x08,
+    ];
+    refused(builder().op(14, alloc).op(14, save), &code, step(10, save));
     // sub rsp, 24; mov r11, rsp; call; mov [r11], rbx: what was called keeps no r11
     let code = [
         0x48, 0x83, 0xec, 0x18, 0x49, 0x89, 0xe3, 0xe8, 0, 0, 0, 0, 0x49, 0x89, 0x1b,
@@ -214,11 +224,48 @@ fn what_looks_like_a_save() {
 }
 
 #[test]
+fn aligned_moves_of_what_is_not() {
+    // sub rsp, 32; a save of xmm6 at [rsp], 40 bytes below a multiple of 16; and with 40 bytes instead
+    let reg = Xmm::new(6).expect("below 16");
+    let save = Op::SaveXmm { reg, offset: 0 };
+    let forms: [(&[u8], &[u8], bool); 6] = [
+        (&[0x0f, 0x29], &[0x0f, 0x28], true),
+        (&[0x66, 0x0f, 0x29], &[0x66, 0x0f, 0x28], true),
+        (&[0x66, 0x0f, 0x7f], &[0x66, 0x0f, 0x6f], true),
+        (&[0x0f, 0x11], &[0x0f, 0x10], false),
+        (&[0x66, 0x0f, 0x11], &[0x66, 0x0f, 0x10], false),
+        (&[0xf3, 0x0f, 0x7f], &[0xf3, 0x0f, 0x6f], false),
+    ];
+    let check = |size: u8, store: &[u8], load: &[u8]| {
+        let frame = |op| [0x48, 0x83, op, size];
+        let (operand, down, up) = ([0x34, 0x24], frame(0xec), frame(0xc4));
+        let code = [&down[..], store, &operand, load, &operand, &up, &[0xc3]].concat();
+        let (prologue, len) = (4 + store.len() as u32 + 2, code.len() as u32);
+        let epilogue = Epilogue::new(prologue, len)
+            .step(len - 5, EpilogueOp::ReloadXmm(reg))
+            .step(len - 1, EpilogueOp::Release);
+        let layout = builder().op(4, Op::Alloc(size.into())).op(prologue, save);
+        let layout = layout.epilogue(epilogue).code_len(len).finish();
+        layout.expect("is a layout").check_code(&code)
+    };
+    for (store, load, aligned) in forms {
+        assert_eq!(check(40, store, load), Ok(()));
+        let faults = aligned.then_some(M::Misaligned { offset: 4 });
+        assert_eq!(check(32, store, load).err(), faults, "{store:02x?}");
+        // The load alone.
+        let unaligned = forms[3].0;
+        let faults = aligned.then_some(M::Misaligned { offset: 8 });
+        assert_eq!(check(32, unaligned, load).err(), faults, "{load:02x?}");
+    }
+    assert!(!M::Misaligned { offset: 4 }.to_string().is_empty());
+}
+
+#[test]
 fn leaves_that_do_not_fit() {
-    // push rbp; mov rbp, rsp; push rbx; nop; leave; ret
-    let code = [0x55, 0x48, 0x89, 0xe5, 0x53, 0x90, 0xc9, 0xc3];
+    // push rbp; mov rbp, rsp; push rbx; nop; leave; pop rbp; ret
+    let code = [0x55, 0x48, 0x89, 0xe5, 0x53, 0x90, 0xc9, 0x5d, 0xc3];
     let (rbp, rbx) = (EpilogueOp::Pop(Gpr::Rbp), EpilogueOp::Pop(Gpr::Rbx));
-    let epilogue = Epilogue::new(6, 8).step(7, rbx).step(7, rbp);
+    let epilogue = Epilogue::new(6, 9).step(7, rbx).step(8, rbp);
     let layout = builder()
         .op(1, Op::Push(Gpr::Rbp))
         .op(5, Op::Push(Gpr::Rbx));
@@ -244,6 +291,37 @@ fn two_registers_in_one_place() {
         &code,
         M::Overwrites { offset: 8 },
     );
+}
+
+#[test]
+fn the_return_address_stays() {
+    // sub rsp, 24; mov [rsp + n], r11, and eax
+    let layout = || builder().op(4, Op::Alloc(24));
+    let store = |n, mov: &[u8]| [&[0x48, 0x83, 0xec, 0x18], mov, &[0x24, n, 0x90]].concat();
+    for mov in [&[0x4c, 0x89, 0x5c][..], &[0x89, 0x44]] {
+        let end = 6 + mov.len() as u32;
+        for n in [24, 28] {
+            let layout = layout().prologue_len(end);
+            refused(layout, &store(n, mov), M::Overwrites { offset: 4 });
+        }
+        for n in [16, 32] {
+            let code = store(n, mov);
+            let layout = layout().prologue_len(end).code_len(code.len() as u32);
+            let layout = layout.finish().expect("is a layout");
+            assert_eq!(layout.check_code(&code), Ok(()));
+        }
+    }
+    // mov [rsp], eax: of a leaf, in an interrupt, and what a prologue elsewhere has pushed
+    let code = [0x89, 0x04, 0x24, 0x90];
+    let overwrites = M::Overwrites { offset: 0 };
+    refused(builder().prologue_len(3), &code, overwrites);
+    for op in [
+        Op::MachineFrame { error_code: true },
+        Op::PushReturn,
+        Op::Push(Gpr::Rbx),
+    ] {
+        refused(builder().op(0, op).prologue_len(3), &code, overwrites);
+    }
 }
 
 /// push rbx; sub rsp, 16; movaps [rsp], xmm6; and an epilogue of these bytes and steps.
@@ -281,8 +359,8 @@ fn epilogues_that_do_something_else() {
     epilogue(&[0x48, 0x83, 0xc4, 0x10, 0x5d, 0xc3], &both, step(13, pop));
     // Told one instruction late, or within one.
     epilogue(
-        &[0x48, 0x83, 0xc4, 0x10, 0x5b, 0xc3],
-        &[(5, release), (5, pop)],
+        &[0x48, 0x83, 0xc4, 0x10, 0x5b, 0xf3, 0xc3],
+        &[(5, release), (6, pop)],
         M::Undescribed { offset: 9 },
     );
     epilogue(
@@ -319,6 +397,22 @@ fn epilogues_that_do_something_else() {
 }
 
 #[test]
+fn registers_that_change_after_their_reload() {
+    // sub rsp, 24; mov [rsp], rsi; mov rsi, [rsp]; xor esi, esi; add rsp, 24; ret
+    let code = [
+        0x48, 0x83, 0xec, 0x18, 0x48, 0x89, 0x34, 0x24, 0x48, 0x8b, 0x34, 0x24, 0x31, 0xf6, 0x48,
+        0x83, 0xc4, 0x18, 0xc3,
+    ];
+    let reg = Gpr::Rsi;
+    let epilogue = Epilogue::new(8, 19).step(12, EpilogueOp::Reload(reg));
+    let layout = builder()
+        .op(4, Op::Alloc(24))
+        .op(8, Op::SaveGpr { reg, offset: 0 })
+        .epilogue(epilogue.step(18, EpilogueOp::Release));
+    refused(layout, &code, M::Undescribed { offset: 12 });
+}
+
+#[test]
 fn epilogues_that_windows_does_not_recognise() {
     let both = [(4, EpilogueOp::Release), (5, EpilogueOp::Pop(Gpr::Rbx))];
     let seen = |offset| M::NotRecognised { offset };
@@ -337,7 +431,8 @@ fn epilogues_that_windows_does_not_recognise() {
     epilogue(&within, &both, seen(14));
     // Leaves before its end, and does not.
     epilogue(&one(&[0xc3, 0x90]), &both, M::Ending { offset: 14 });
-    epilogue(&one(&[]), &both, M::Ending { offset: 13 });
+    let nothing = builder().epilogue(Epilogue::new(0, 1));
+    refused(nothing, &[0x90], M::Ending { offset: 0 });
     // cpuid
     let later = [(6, EpilogueOp::Release), (7, EpilogueOp::Pop(Gpr::Rbx))];
     let code = [0x0f, 0xa2, 0x48, 0x83, 0xc4, 0x10, 0x5b, 0xc3];

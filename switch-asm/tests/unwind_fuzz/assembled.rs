@@ -143,7 +143,7 @@ impl Making {
             return None;
         }
         let reg = rng.pick(&Gpr::ALL);
-        if matches!(reg, Gpr::Rax | Gpr::Rsp | Gpr::R12) {
+        if !Abi::Win64.keeps(reg) || matches!(reg, Gpr::Rsp | Gpr::R12) {
             return None;
         }
         saved.retain(|&other| other != reg);

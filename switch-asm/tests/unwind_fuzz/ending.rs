@@ -73,7 +73,7 @@ pub(crate) fn release(
                 steps.push((asm.end(), EpilogueOp::Pop(Gpr::Rbp)));
                 return;
             }
-            if from == to && rng.once_in(2) {
+            if from == to {
                 asm.copy(rng, Gpr::Rsp, reg);
             } else {
                 let disp = i64::from(from) - i64::from(to);

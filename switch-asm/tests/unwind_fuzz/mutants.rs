@@ -228,9 +228,12 @@ const ALL: &[Mutation] = &[
             _ => Some(end),
         })
     }),
-    dwarf("epilogues: reloads all at the start", |layout| {
+    dwarf("epilogues: reloads all in the first bytes", |layout| {
         epilogues(layout, |epilogue, op, end| match op {
-            EpilogueOp::Reload(_) | EpilogueOp::ReloadXmm(_) => Some(epilogue.start()),
+            EpilogueOp::Reload(_) | EpilogueOp::ReloadXmm(_) => {
+                let before = epilogue.steps().iter().filter(|step| step.end < end);
+                Some(epilogue.start() + 1 + before.count() as u32)
+            }
             _ => Some(end),
         })
     }),

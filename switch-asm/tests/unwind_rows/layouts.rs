@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
-use switch_asm::unwind_info::{Epilogue, EpilogueOp, FrameLayout, Gpr, LayoutBuilder, Op, Xmm};
+use switch_asm::unwind_info::{
+    Abi, Epilogue, EpilogueOp, FrameLayout, Gpr, LayoutBuilder, Op, Xmm,
+};
 
 /// Whether it is a fiber's base; whether it was interrupted.
 pub(crate) fn kind(layout: &FrameLayout) -> (bool, bool) {
@@ -118,6 +120,12 @@ impl Maker {
         self.at
     }
 
+    fn advance_some(&mut self) -> u32 {
+        let before = self.at;
+        self.at = self.advance().max(before + 1);
+        self.at
+    }
+
     fn op(&mut self, op: Op) {
         let end = self.advance();
         self.depth += match op {
@@ -141,11 +149,12 @@ impl Maker {
         ops.push(Op::LoadSp {
             offset: 8 * parts.link(),
         });
-        ops.push(Op::SetFrame {
+        ops.into_iter().for_each(|op| self.op(op));
+        let base = Op::SetFrame {
             reg: [Gpr::Rbx, Gpr::Rbp, Gpr::R15][which.index(3)],
             offset: offset as u16 * 16,
-        });
-        ops.into_iter().for_each(|op| self.op(op));
+        };
+        self.builder = self.builder.op(self.at, base);
         self.finish(parts)
     }
 
@@ -163,10 +172,12 @@ impl Maker {
             .for_each(|&size| self.op(Op::Alloc(size)));
         if let Some((which, offset)) = parts.frame {
             let saved = |reg: &Gpr| parts.saves.iter().any(|save| save.0 == *reg);
-            let free = Gpr::ALL
-                .into_iter()
-                .filter(|reg| !matches!(reg, Gpr::Rax | Gpr::Rsp | Gpr::R12) && !saved(reg));
+            let leads = |&reg: &Gpr| Abi::Win64.keeps(reg) && !matches!(reg, Gpr::Rsp | Gpr::R12);
+            let free = Gpr::ALL.into_iter().filter(|reg| leads(reg) && !saved(reg));
             let free: Vec<Gpr> = free.collect();
+            if free.is_empty() {
+                return None;
+            }
             self.op(Op::SetFrame {
                 reg: free[which.index(free.len())],
                 offset: (offset * 16).min(self.depth / 16 * 16) as u16,
@@ -217,7 +228,7 @@ impl Maker {
         let steps: Vec<EpilogueOp> = reloads.chain(xmms).chain(release).chain(pops).collect();
         self.at += self.body;
         let start = self.at;
-        let ends: Vec<u32> = steps.iter().map(|_| self.advance()).collect();
+        let ends: Vec<u32> = steps.iter().map(|_| self.advance_some()).collect();
         self.at += 1;
         let epilogue = Epilogue::new(start, self.at);
         let epilogue = ends

@@ -1,6 +1,6 @@
 //! Random frames: a prologue of which only the ends of the instructions are real, a body, epilogues that are real code.
 
-use switch_asm::unwind_info::{Epilogue, EpilogueOp, FrameLayout, Gpr, Op};
+use switch_asm::unwind_info::{Abi, Epilogue, EpilogueOp, FrameLayout, Gpr, Op};
 
 use crate::goldens::xmm;
 
@@ -75,7 +75,7 @@ fn steps(random: &mut Random) -> Vec<Op> {
     for _ in 0..random.pick(&[0, 1, 1, 1, 2]) {
         allocated = alloc(random, &mut ops);
     }
-    let leads = |reg: &Gpr| !matches!(reg, Gpr::Rax | Gpr::R12);
+    let leads = |&reg: &Gpr| Abi::Win64.keeps(reg) && reg != Gpr::R12;
     let frame = pushes
         .iter()
         .copied()

@@ -77,6 +77,14 @@ impl Check<'_> {
         if matches!(effect, Effect::Branch(_) | Effect::Call) {
             return Err(CodeMismatch::Unknown { offset: at });
         }
+        if let Effect::Lea {
+            to: Gpr::Rsp,
+            memory,
+        } = effect
+            && !memory.has_disp
+        {
+            return Err(CodeMismatch::NotRecognised { offset: at });
+        }
         let before = self.machine.clone();
         self.machine.run(at, effect)?;
         // Where RSP moves in the body it was further down than is known here.
@@ -98,7 +106,8 @@ impl Check<'_> {
                 Abi::SysV.keeps(reg) || self.saves(Register::Gpr(reg))
             }
             Effect::LoadXmm { number, .. } => self.saves(Register::Xmm(number)),
-            _ => Machine::changed(effect).is_some_and(|reg| Abi::SysV.keeps(reg)),
+            _ => Machine::changed(effect)
+                .is_some_and(|reg| Abi::SysV.keeps(reg) || self.saves(Register::Gpr(reg))),
         };
         if !told && (moved || reloads) {
             return Err(CodeMismatch::Undescribed { offset: at });
@@ -116,7 +125,7 @@ impl Check<'_> {
                 _ => false,
             },
             EpilogueOp::ReloadXmm(reg) => match effect {
-                Effect::LoadXmm { number, memory } if number == reg.number() => {
+                Effect::LoadXmm { number, memory, .. } if number == reg.number() => {
                     before.depth(memory) == self.slot(Register::Xmm(number))
                 }
                 _ => false,

@@ -1,7 +1,9 @@
 //! Code that its layout describes rightly, and that still may be walked wrongly.
 
 use alloc::vec::Vec;
+use core::fmt;
 
+use super::super::epilogue::EpilogueOp;
 use super::super::layout::FrameLayout;
 
 /// What a walk through a function may trip over. Offsets count from the
@@ -24,6 +26,31 @@ pub enum Hazard {
         /// Where the function ends.
         offset: u32,
     },
+    /// An epilogue reloads none of the registers that are saved without a push. If the body does not either before
+    /// it, the caller's are lost.
+    NotReloaded {
+        /// Where the epilogue begins.
+        offset: u32,
+    },
+}
+
+impl fmt::Display for Hazard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Hazard::CallBeforeEpilogue { offset } => write!(
+                f,
+                "at {offset}: a call stands right before the epilogue; put a nop between them"
+            ),
+            Hazard::EndsWithCall { offset } => write!(
+                f,
+                "at {offset}: the function ends with a call; put an int3 behind it"
+            ),
+            Hazard::NotReloaded { offset } => write!(
+                f,
+                "at {offset}: the epilogue reloads none of the saved registers"
+            ),
+        }
+    }
 }
 
 impl FrameLayout {
@@ -46,6 +73,12 @@ impl FrameLayout {
             let offset = epilogue.start();
             if calls(offset) {
                 hazards.push(Hazard::CallBeforeEpilogue { offset });
+            }
+            let mut steps = epilogue.steps().iter();
+            let reloads = steps
+                .any(|step| matches!(step.op, EpilogueOp::Reload(_) | EpilogueOp::ReloadXmm(_)));
+            if !reloads && self.reloads().next().is_some() {
+                hazards.push(Hazard::NotReloaded { offset });
             }
         }
         let offset = self.code_len();

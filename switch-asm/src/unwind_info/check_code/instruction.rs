@@ -11,6 +11,8 @@ pub(super) struct Memory {
     pub(super) base: Option<Gpr>,
     pub(super) disp: i64,
     rip: bool,
+    /// Whether there is a displacement, be it 0.
+    pub(super) has_disp: bool,
 }
 
 /// What an instruction does, as far as that matters here.
@@ -18,6 +20,8 @@ pub(super) struct Memory {
 pub(super) enum Effect {
     Push(Gpr),
     Pop(Gpr),
+    /// `push value`
+    PushConstant,
     /// `leave`
     Leave,
     /// RSP goes up by so much.
@@ -49,9 +53,11 @@ pub(super) enum Effect {
         memory: Memory,
         size: i64,
     },
+    /// Faults, if `aligned`, where the memory is no multiple of 16.
     StoreXmm {
         memory: Memory,
         number: u8,
+        aligned: bool,
     },
     Load {
         reg: Gpr,
@@ -60,6 +66,7 @@ pub(super) enum Effect {
     LoadXmm {
         number: u8,
         memory: Memory,
+        aligned: bool,
     },
     /// The register holds something else afterwards.
     Changes(Gpr),
@@ -173,8 +180,8 @@ impl<'a, 'b> Decoder<'a, 'b> {
         Some(match opcode {
             0x50..=0x57 => Effect::Push(self.opcode_reg(opcode)),
             0x58..=0x5f => Effect::Pop(self.opcode_reg(opcode)),
-            0x68 => self.bytes.i32().map(|_| Effect::AddRsp(-8))?,
-            0x6a => self.bytes.i8().map(|_| Effect::AddRsp(-8))?,
+            0x68 => self.bytes.i32().map(|_| Effect::PushConstant)?,
+            0x6a => self.bytes.i8().map(|_| Effect::PushConstant)?,
             0x70..=0x7f => Effect::Branch(self.bytes.i8()?),
             0x81 | 0x83 => self.arithmetic(opcode)?,
             0x29 | 0x2b => self.subtract(opcode)?,
@@ -231,14 +238,22 @@ impl<'a, 'b> Decoder<'a, 'b> {
     fn two_bytes(&mut self) -> Option<Effect> {
         let opcode = self.bytes.byte()?;
         Some(match (self.prefix, opcode) {
-            // movups, movaps, movupd, movapd
+            // movups, movaps, movupd, movapd, movdqa, movdqu
             (0 | 0x66, 0x10 | 0x28) | (0x66 | 0xf3, 0x6f) => {
                 let (number, memory) = self.sse()?;
-                Effect::LoadXmm { number, memory }
+                Effect::LoadXmm {
+                    number,
+                    memory,
+                    aligned: opcode == 0x28 || self.prefix == 0x66 && opcode == 0x6f,
+                }
             }
             (0 | 0x66, 0x11 | 0x29) | (0x66 | 0xf3, 0x7f) => {
                 let (number, memory) = self.sse()?;
-                Effect::StoreXmm { memory, number }
+                Effect::StoreXmm {
+                    memory,
+                    number,
+                    aligned: opcode == 0x29 || self.prefix == 0x66 && opcode == 0x7f,
+                }
             }
             // nop
             (0 | 0x66, 0x1f) => self.modrm().map(|_| Effect::Nothing)?,
@@ -351,7 +366,15 @@ impl<'a, 'b> Decoder<'a, 'b> {
             1 => self.bytes.i8()?,
             _ => 0,
         };
-        Some((reg, Rm::Memory(Memory { base, disp, rip })))
+        Some((
+            reg,
+            Rm::Memory(Memory {
+                base,
+                disp,
+                rip,
+                has_disp: disp_32 || mode == 1,
+            }),
+        ))
     }
 }
 

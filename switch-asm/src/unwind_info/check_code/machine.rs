@@ -49,19 +49,25 @@ pub(super) struct Slot {
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub(super) rsp: i64,
+    /// Whether depth 0 is the canonical frame address: not in a further region, which counts from another's base.
+    top_known: bool,
     values: [Value; 16],
     /// Bit per SSE register: changed.
     xmms_changed: u16,
     pub(super) slots: Vec<Slot>,
+    /// What others put into the frame before the first instruction, the return address among it: the two depths between which it is.
+    given: Vec<(i64, i64)>,
 }
 
 impl Machine {
-    pub(super) fn new(depth: i64) -> Machine {
+    pub(super) fn new(depth: i64, top_known: bool) -> Machine {
         Machine {
             rsp: depth,
+            top_known,
             values: [Value::Other; 16],
             xmms_changed: 0,
             slots: Vec::new(),
+            given: Vec::new(),
         }
     }
 
@@ -89,6 +95,11 @@ impl Machine {
         let mut slots = self.slots.iter_mut();
         let slot = slots.find(|slot| slot.register == register && slot.depth == depth);
         slot.map(|slot| slot.told = true).is_some()
+    }
+
+    /// What lies between the two depths nothing may overwrite.
+    pub(super) fn give(&mut self, above: i64, below: i64) {
+        self.given.push((above, below));
     }
 
     /// The body has run: no register is as it was but those that lead to the frame.
@@ -119,6 +130,10 @@ impl Machine {
                 self.rsp += 8;
                 self.write(offset, Some(self.rsp), 8, Some(Register::Gpr(reg)))?;
             }
+            Effect::PushConstant => {
+                self.rsp += 8;
+                self.write(offset, Some(self.rsp), 8, None)?;
+            }
             Effect::Pop(reg) => {
                 self.set(reg, Value::Other);
                 self.rsp -= 8;
@@ -147,15 +162,29 @@ impl Machine {
             Effect::StorePart { memory, size } => {
                 self.write(offset, self.depth(memory), size, None)?;
             }
-            Effect::StoreXmm { memory, number } => {
+            Effect::StoreXmm {
+                memory,
+                number,
+                aligned,
+            } => {
+                self.aligned(offset, memory, aligned)?;
                 let saves = self.xmms_changed & 1 << number == 0;
                 let register = saves.then_some(Register::Xmm(number));
                 self.write(offset, self.depth(memory), 16, register)?;
             }
             Effect::Load { reg, .. } | Effect::Changes(reg) => self.set(reg, Value::Other),
-            Effect::LoadXmm { number, .. } => self.xmms_changed |= 1 << number,
+            Effect::LoadXmm {
+                number,
+                memory,
+                aligned,
+            } => {
+                self.aligned(offset, memory, aligned)?;
+                self.xmms_changed |= 1 << number;
+            }
             // What touches pages keeps even those, `rax` among them.
             Effect::Call => {
+                // Its return address.
+                self.write(offset, Some(self.rsp + 8), 8, None)?;
                 self.set(Gpr::R10, Value::Other);
                 self.set(Gpr::R11, Value::Other);
             }
@@ -177,6 +206,16 @@ impl Machine {
         Ok(())
     }
 
+    /// The canonical frame address is a multiple of 16, as both ABIs want it.
+    fn aligned(&self, offset: u32, memory: Memory, must_be: bool) -> Result<(), CodeMismatch> {
+        match self.depth(memory) {
+            Some(depth) if must_be && self.top_known && depth % 16 != 0 => {
+                Err(CodeMismatch::Misaligned { offset })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn write(
         &mut self,
         offset: u32,
@@ -189,7 +228,9 @@ impl Machine {
             // Addresses grow as depths shrink.
             depth > slot.depth - slot.register.size() && slot.depth > depth - size
         };
-        if self.slots.iter().any(|slot| slot.told && overlaps(slot)) {
+        let given = |&(above, below): &(i64, i64)| depth > above && below > depth - size;
+        let told = |slot: &Slot| slot.told && overlaps(slot);
+        if self.given.iter().any(given) || self.slots.iter().any(told) {
             return Err(CodeMismatch::Overwrites { offset });
         }
         self.slots.retain(|slot| !overlaps(slot));

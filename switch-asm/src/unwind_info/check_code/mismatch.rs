@@ -56,13 +56,19 @@ pub enum CodeMismatch {
         /// The register.
         reg: Gpr,
     },
-    /// A saved register is overwritten in memory.
+    /// A saved register or the return address is overwritten in memory.
     Overwrites {
         /// Of the instruction.
         offset: u32,
     },
+    /// A `movaps` or its like, which faults there: its memory in the frame is no multiple of 16.
+    Misaligned {
+        /// Of the instruction.
+        offset: u32,
+    },
     /// An epilogue that Windows does not recognise: after RSP went up there may be pops only and then `ret`, a
-    /// direct jump out of the function or to its start, `jmp [rip + n]`, or an indirect jump with REX.W.
+    /// direct jump out of the function or to its start, `jmp [rip + n]`, or an indirect jump with REX.W. And a `lea`
+    /// into RSP has a displacement, be it 0.
     NotRecognised {
         /// Of the instruction.
         offset: u32,
@@ -80,7 +86,8 @@ impl FrameLayout {
     /// layout. `code` is the whole function, with all displacements filled in.
     ///
     /// Nothing is said of the body. A layout knows no ABI: what System V keeps must be saved before it changes; `rsi`, `rdi` and
-    /// SSE registers are looked at if the layout saves them.
+    /// SSE registers are looked at if the layout saves them. Of a layout of saves alone, which may be a further region of
+    /// a function, neither the return address nor what is aligned is known.
     ///
     /// # Errors
     /// The first difference.
@@ -138,7 +145,16 @@ impl fmt::Display for CodeMismatch {
             M::Clobbers { offset, reg } => {
                 write!(f, "at {offset}: {reg:?} changes and is not saved")
             }
-            M::Overwrites { offset } => write!(f, "at {offset}: a saved register is overwritten"),
+            M::Overwrites { offset } => write!(
+                f,
+                "at {offset}: a saved register or the return address is overwritten"
+            ),
+            M::Misaligned { offset } => {
+                write!(
+                    f,
+                    "at {offset}: an aligned move to or from what is no multiple of 16"
+                )
+            }
             M::NotRecognised { offset } => {
                 write!(f, "at {offset}: Windows does not take this for an epilogue")
             }

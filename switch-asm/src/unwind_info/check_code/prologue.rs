@@ -49,19 +49,33 @@ impl<'a> Check<'a> {
         let mut depth = layout.initial_depth() as i64;
         let mut told = [false; 16];
         let mut frame_set = None;
+        let mut given = Vec::new();
+        if !layout.may_be_region() {
+            given.push((0, depth));
+        }
         // What was there before the first instruction was done by others.
         for step in layout.steps().iter().take_while(|step| step.end == 0) {
+            let above = depth;
             depth += step.op.pushed() as i64;
+            if !matches!(step.op, Op::Alloc(_)) {
+                given.push((above, depth));
+            }
             match step.op {
                 Op::Push(reg) | Op::SaveGpr { reg, .. } => told[usize::from(reg.number())] = true,
                 Op::SetFrame { reg, .. } => frame_set = Some(reg),
                 _ => {}
             }
         }
+        let mut machine = Machine::new(depth, !layout.may_be_region());
+        // What a fiber's record holds is on another stack.
+        let here = |&(above, below): &(i64, i64)| above < below && !layout.is_fiber_base();
+        for (above, below) in given.into_iter().filter(here) {
+            machine.give(above, below);
+        }
         Check {
             layout,
             base: layout.base_depth() as i64,
-            machine: Machine::new(depth),
+            machine,
             told,
             frame_set,
             calm: Vec::new(),

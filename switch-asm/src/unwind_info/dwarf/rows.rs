@@ -32,6 +32,7 @@ pub enum CfaRule {
 
 /// What a row has a rule for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Column {
     /// A general-purpose register.
     Gpr(Gpr),

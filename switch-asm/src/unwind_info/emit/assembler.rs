@@ -86,6 +86,17 @@ pub(super) fn mov(code: &mut Vec<u8>, to: Gpr, from: Gpr) {
     code.extend([REX_W | rex(from, to), 0x89, modrm(3, from, to)]);
 }
 
+/// `lea rsp, [base + disp]`, with a displacement even if that is 0: Windows looks for one. Not for `r12`.
+pub(super) fn lea_rsp(code: &mut Vec<u8>, base: Gpr, disp: i32) {
+    if disp == 0 {
+        let number = base.number();
+        let modrm = modrm(1, Gpr::Rsp.number(), number);
+        code.extend([REX_W | rex(0, number), 0x8d, modrm, 0]);
+    } else {
+        lea(code, Gpr::Rsp, base, disp);
+    }
+}
+
 /// `lea reg, [base + disp]`
 pub(super) fn lea(code: &mut Vec<u8>, reg: Gpr, base: Gpr, disp: i32) {
     wide(code, 0x8d, reg, base, disp);

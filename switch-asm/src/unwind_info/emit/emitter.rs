@@ -246,7 +246,7 @@ impl Emitter {
             undone.step(code, EpilogueOp::Reload(reg));
         }
         if plan.frame.is_some() {
-            asm::lea(code, Gpr::Rsp, base, plan.upper as i32 - below);
+            asm::lea_rsp(code, base, plan.upper as i32 - below);
             undone.step(code, EpilogueOp::Release);
         } else if plan.upper > 0 {
             asm::add_rsp(code, plan.upper);

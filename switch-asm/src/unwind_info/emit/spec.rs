@@ -28,6 +28,7 @@ pub enum Frame {
 /// Frames of less than a page need none of this: what the function pushed or was called with is within
 /// a page of what it calls next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Probe {
     /// They are not. On Windows an error for frames of a page or more.
     None,
@@ -45,7 +46,8 @@ pub enum Probe {
 /// What a function's prologue has to do.
 ///
 /// Registers come from the caller's hands in the order in which they are said
-/// here. Nothing is checked before [`Emitter::begin`](super::Emitter::begin).
+/// here. Epilogues give back all that is saved: a function whose result is in `rax`, `rdx`, `xmm0` or `xmm1` must not
+/// save that one, or its caller gets its own value instead. Nothing is checked before [`Emitter::begin`](super::Emitter::begin).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[must_use = "a specification writes no code"]
 pub struct PrologueSpec {
@@ -121,6 +123,10 @@ impl PrologueSpec {
     }
 
     /// Its body moves RSP further down, as `alloca` does, by multiples of 16. Needs a frame register.
+    ///
+    /// The callees' area moves with it: what was at `[rsp]` (on Windows the 32 bytes of every callee, then the arguments on
+    /// the stack) is at the new `[rsp]`. So an `alloca` must leave as many bytes free there, rounded up to a multiple of 16:
+    /// the memory that it gives out begins above them.
     pub fn dynamic(mut self) -> PrologueSpec {
         self.dynamic = true;
         self
