@@ -1,5 +1,5 @@
 //! Which layouts can exist: the rules that both formats need, and those of
-//! Windows that cost DWARF nothing.
+//! Windows, which cost DWARF little (pushes behind the frame register).
 //!
 //! Microsoft's "x64 exception handling" and "x64 prolog and epilog" have the rules. Must not know how a
 //! layout is encoded.
