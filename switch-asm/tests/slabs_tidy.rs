@@ -1,6 +1,7 @@
 //! Giving back what nobody uses, in steps; trimming one stack.
 #![cfg(all(feature = "default-stack", feature = "unwind"))]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use switch_asm::stack::{Slab, SlabStack, Slabs, Stack};
@@ -120,15 +121,23 @@ fn stacks_come_back_while_somebody_tidies() {
         .collect();
     // Nobody unmaps the slab that the others come back to.
     others.push(slabs.take(16 * KIB).expect("a stack"));
+    let rounds = AtomicUsize::new(0);
     thread::scope(|s| {
         let giver = s.spawn(|| {
             for _ in 0..5000 {
                 let stacks = (0..60).map(|_| slabs.take(16 * KIB).expect("a stack"));
                 drop(stacks.collect::<Vec<_>>());
+                rounds.fetch_add(1, Ordering::Relaxed);
             }
         });
+        // Once a round: whoever lets go of a lock only to take it again keeps others out of it, for minutes.
+        let mut seen = 0;
         while !giver.is_finished() {
             slabs.tidy(0, 64, false);
+            while rounds.load(Ordering::Relaxed) == seen && !giver.is_finished() {
+                thread::yield_now();
+            }
+            seen = rounds.load(Ordering::Relaxed);
         }
     });
     drop(others);
