@@ -124,7 +124,7 @@ fn stacks_come_back_while_somebody_tidies() {
     let rounds = AtomicUsize::new(0);
     thread::scope(|s| {
         let giver = s.spawn(|| {
-            for _ in 0..5000 {
+            for _ in 0..20_000 {
                 let stacks = (0..60).map(|_| slabs.take(16 * KIB).expect("a stack"));
                 drop(stacks.collect::<Vec<_>>());
                 rounds.fetch_add(1, Ordering::Relaxed);
