@@ -65,12 +65,12 @@ fn on_fibers() {
     // The walk: Rust, compiled code, the fiber's closure, its base, the worker.
     let mut rest = &*text;
     for frame in [
-        "host::trace",
+        "jit/host.rs",
         "compiled code at",
-        "program::Program::call",
-        "sisal::fiber::body",
-        "stack_init_trampoline",
-        "sisal::sched::worker",
+        "jit/program.rs",
+        "fiber/body.rs",
+        "trampoline",
+        "sched/worker",
     ]
     .repeat(2)
     {
