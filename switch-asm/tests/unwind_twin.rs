@@ -132,6 +132,23 @@ fn our_rows(layout: &FrameLayout) -> Vec<Row> {
     section.rows(AT)
 }
 
+/// The frame at the base of a stack: RBP is pushed by the instruction that ends at `pushed`, and leads to the rest from `linked` on.
+fn base(pushed: u32, linked: u32, code: &[u8]) -> FrameLayout {
+    let frame = Op::SetFrame {
+        reg: Gpr::Rbp,
+        offset: 0,
+    };
+    FrameLayout::builder()
+        .op(0, Op::Push(Gpr::Rbx))
+        .op(0, Op::PushReturn)
+        .op(pushed, Op::Push(Gpr::Rbp))
+        .op(linked, Op::LoadSp { offset: 0 })
+        .op(linked, frame)
+        .code_len(u32::try_from(code.len()).unwrap())
+        .finish()
+        .unwrap()
+}
+
 const MOV_RBP_RSI: &[u8] = &[0x48, 0x89, 0xf5];
 const MOV_RBP_RSP: &[u8] = &[0x48, 0x89, 0xe5];
 const MOV_RSP_RBP: &[u8] = &[0x48, 0x89, 0xec];
@@ -142,21 +159,7 @@ fn rows_at_the_base_of_a_stack() {
     let (address, code) = program.function("stack_init_trampoline");
     let linked = after(&code, MOV_RBP_RSI);
     // The resume pushed RBX, then called; the trampoline pushes RBP, and then only RBP leads to all that.
-    let layout = FrameLayout::builder()
-        .op(0, Op::Push(Gpr::Rbx))
-        .op(0, Op::PushReturn)
-        .op(1, Op::Push(Gpr::Rbp))
-        .op(linked, Op::LoadSp { offset: 0 })
-        .op(
-            linked,
-            Op::SetFrame {
-                reg: Gpr::Rbp,
-                offset: 0,
-            },
-        )
-        .code_len(u32::try_from(code.len()).unwrap())
-        .finish()
-        .unwrap();
+    let layout = base(1, linked, &code);
     assert_eq!(our_rows(&layout), program.rows(address));
 }
 
@@ -190,21 +193,7 @@ fn rows_of_a_call_on_another_stack() {
 fn rows_of_a_stack_that_faulted() {
     let program = Program::this();
     let (address, code) = program.function("stack_trap_trampoline");
-    let layout = FrameLayout::builder()
-        .op(0, Op::Push(Gpr::Rbx))
-        .op(0, Op::PushReturn)
-        .op(0, Op::Push(Gpr::Rbp))
-        .op(0, Op::LoadSp { offset: 0 })
-        .op(
-            0,
-            Op::SetFrame {
-                reg: Gpr::Rbp,
-                offset: 0,
-            },
-        )
-        .code_len(u32::try_from(code.len()).unwrap())
-        .finish()
-        .unwrap();
+    let layout = base(0, 0, &code);
     assert_eq!(our_rows(&layout), program.rows(address));
 }
 
@@ -213,21 +202,7 @@ fn another_frame_is_told_from_it() {
     let program = Program::this();
     let (address, code) = program.function("stack_init_trampoline");
     let linked = after(&code, MOV_RBP_RSI);
-    let layout = FrameLayout::builder()
-        .op(0, Op::Push(Gpr::Rbx))
-        .op(0, Op::PushReturn)
-        .op(1, Op::Push(Gpr::Rbp))
-        .op(linked + 1, Op::LoadSp { offset: 0 })
-        .op(
-            linked + 1,
-            Op::SetFrame {
-                reg: Gpr::Rbp,
-                offset: 0,
-            },
-        )
-        .code_len(u32::try_from(code.len()).unwrap())
-        .finish()
-        .unwrap();
+    let layout = base(1, linked + 1, &code);
     let (ours, theirs) = (our_rows(&layout), program.rows(address));
     let differ = ours.iter().zip(&theirs).filter(|(a, b)| a != b).count();
     assert_eq!(differ, 1, "one row begins one byte later");

@@ -90,7 +90,7 @@ impl TableBuilder {
     /// Adds a further region, at `address`, of the function `parent` or of a region of it: see [`Chain`].
     ///
     /// # Errors
-    /// As [`add`](Self::add), and [`NoSuchFunction`](EncodeError::NoSuchFunction) if this builder has not that many functions. (Another
+    /// As [`add`](Self::add) (eight unused bytes may be left in the information), and [`NoSuchFunction`](EncodeError::NoSuchFunction) if this builder has not that many functions. (Another
     /// builder's number is not told from one of its own.)
     pub fn add_chained(
         &mut self,
