@@ -51,13 +51,15 @@ impl Driver {
         foreign: Option<Handle>,
         most_blocking: usize,
         blocking: &BlockingThreads,
-        waits: Waits,
+        waits: Option<Waits>,
     ) -> io::Result<Driver> {
         let mut builder = Builder::new_current_thread();
         builder.enable_all().max_blocking_threads(most_blocking);
-        builder
-            .on_thread_park(waits.begin)
-            .on_thread_unpark(waits.end);
+        if let Some(waits) = waits {
+            builder
+                .on_thread_park(waits.begin)
+                .on_thread_unpark(waits.end);
+        }
         let runtime = blocking
             .watch(&mut builder)
             .build_local(LocalOptions::default())?;

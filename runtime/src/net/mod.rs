@@ -17,6 +17,7 @@
 pub(crate) mod face;
 mod listener;
 mod options;
+mod place;
 mod resolve;
 pub(crate) mod socket;
 pub(crate) mod source;

@@ -12,9 +12,11 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
+use super::place::{Direction, Gone, Places, Wakeup};
 use super::waiting::{Deadline, Failure, Pauses, Reason, Wait, has_room, poll_thread};
 use crate::block_on::block_on_until;
 use crate::current::{self, ThreadState};
+use crate::fiber::Running;
 use crate::keep::Kept;
 use crate::shim::{AtomicBool, Ordering};
 use crate::time;
@@ -34,6 +36,9 @@ pub(crate) struct Source<S> {
     outlived: AtomicBool,
     /// What serves after `first`. Operations under way count what they use.
     later: Mutex<Option<Arc<Registration>>>,
+    places: Places,
+    /// There was urgent data: from then on waits are in the list.
+    urgent: AtomicBool,
     socket: S,
 }
 
@@ -41,7 +46,7 @@ pub(crate) struct Source<S> {
 impl<S> UnwindSafe for Source<S> {}
 impl<S> RefUnwindSafe for Source<S> {}
 
-type Registration = AsyncFd<Raw>;
+pub(super) type Registration = AsyncFd<Raw>;
 
 /// A registration in use.
 enum Used<'a> {
@@ -60,7 +65,7 @@ impl Deref for Used<'_> {
 }
 
 /// The descriptor of a `Source`'s socket.
-struct Raw(RawFd);
+pub(super) struct Raw(RawFd);
 
 impl AsRawFd for Raw {
     fn as_raw_fd(&self) -> RawFd {
@@ -84,6 +89,8 @@ impl<S: AsFd> Source<S> {
             first: OnceLock::new(),
             outlived: AtomicBool::new(false),
             later: Mutex::new(None),
+            places: Places::new(),
+            urgent: AtomicBool::new(false),
             socket,
         }
     }
@@ -122,10 +129,10 @@ impl<S: AsFd> Source<S> {
         if wait == Wait::Never {
             return self.once(state, attempt);
         }
-        let mut deadline = Deadline::new(wait.timeout());
         match state {
-            ThreadState::Fiber(_) => self.on_fiber(interest, deadline, attempt),
+            ThreadState::Fiber(running) => self.on_fiber(running, interest, wait, attempt),
             ThreadState::Plain => {
+                let mut deadline = Deadline::new(wait.timeout());
                 let fd = self.socket.as_fd();
                 let mut ended = false;
                 loop {
@@ -167,8 +174,101 @@ impl<S: AsFd> Source<S> {
         }
     }
 
+    #[inline]
     #[track_caller]
     fn on_fiber<R, E: Failure>(
+        &self,
+        running: Running,
+        interest: Interest,
+        wait: Wait,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
+    ) -> io::Result<R> {
+        running.pace();
+        let direction = match interest.is_readable() {
+            true => Direction::Read,
+            false => Direction::Write,
+        };
+        let mut registration = self.registration()?;
+        loop {
+            let done = self.try_now(&registration, direction, |fd| attempt(fd, false));
+            if let Some(done) = done {
+                return done.map_err(Into::into);
+            }
+            // Relaxed: set by an earlier read, of whose data it says something.
+            if wait != Wait::Ever || interest.is_error() || self.urgent.load(Ordering::Relaxed) {
+                break;
+            }
+            let Some(place) = self.places.claim(direction) else {
+                break;
+            };
+            match place.wait(running, &registration, direction) {
+                Ok(Wakeup::LookAgain) => {}
+                Ok(Wakeup::Closed) => break,
+                Err(Gone) => {
+                    self.outlive(&registration);
+                    registration = self.registration()?;
+                }
+            }
+        }
+        drop(registration);
+        self.in_list(interest, Deadline::new(wait.timeout()), attempt)
+    }
+
+    /// Makes an attempt if, as far as the reactor knows, it finds something. `None`: it finds nothing.
+    #[inline]
+    fn try_now<R, E: Failure>(
+        &self,
+        registration: &Registration,
+        direction: Direction,
+        mut attempt: impl FnMut(BorrowedFd<'_>) -> Result<(R, Took), E>,
+    ) -> Option<Result<R, E>> {
+        let mut done = None;
+        // An answer of `WouldBlock` has tokio forget what was ready before the attempt.
+        let answer = registration.try_io(direction.interest(), |_| {
+            loop {
+                match attempt(self.socket.as_fd()) {
+                    Ok((result, took)) => {
+                        done = Some(Ok(result));
+                        return match took {
+                            Took::Less if !self.sees_urgent(registration) => {
+                                Err(io::ErrorKind::WouldBlock.into())
+                            }
+                            Took::Less | Took::All => Ok(()),
+                        };
+                    }
+                    Err(error) => match error.reason() {
+                        Reason::Again => return Err(io::ErrorKind::WouldBlock.into()),
+                        Reason::Interrupted => {}
+                        Reason::Other => {
+                            done = Some(Err(error));
+                            return Ok(());
+                        }
+                    },
+                }
+            }
+        });
+        // It owns nothing, and to drop it costs a call.
+        std::mem::forget(answer);
+        done
+    }
+
+    /// Whether the reactor has told of urgent data (or of the end of what can be read): that ends a read early, whatever comes after it
+    /// (tcp(7)), so less is not all. If it tells in the middle of an attempt, that forgets nothing of what was ready.
+    #[inline]
+    fn sees_urgent(&self, registration: &Registration) -> bool {
+        let answer = registration.try_io(Interest::PRIORITY, |_| Ok(()));
+        let urgent = answer.is_ok();
+        // As above.
+        std::mem::forget(answer);
+        if urgent {
+            self.urgent.store(true, Ordering::Relaxed);
+        }
+        urgent
+    }
+
+    /// The same, for what the place does not do: errors, closed directions, urgent data, timers, and more than one who waits.
+    #[track_caller]
+    fn in_list<R, E: Failure>(
         &self,
         interest: Interest,
         mut deadline: Deadline,
@@ -271,12 +371,19 @@ impl<S: AsFd> Source<S> {
     }
 
     /// The registration that serves; if there is none, a new one with the current worker's reactor.
+    #[inline]
     fn registration(&self) -> io::Result<Used<'_>> {
         // Relaxed: it saves a step, and carries no data.
+        match self.first.get() {
+            Some(first) if !self.outlived.load(Ordering::Relaxed) => Ok(Used::First(first)),
+            _ => self.registration_made(),
+        }
+    }
+
+    #[cold]
+    fn registration_made(&self) -> io::Result<Used<'_>> {
+        // Relaxed as above.
         if !self.outlived.load(Ordering::Relaxed) {
-            if let Some(first) = self.first.get() {
-                return Ok(Used::First(first));
-            }
             let first = self.register()?;
             // If a fiber on another worker was faster, its registration serves, and ours is dropped.
             return Ok(Used::First(self.first.get_or_init(|| first)));

@@ -40,12 +40,13 @@ pub(super) struct SleepEnd {
 }
 
 impl SleepFlag {
-    pub(super) fn new() -> SleepFlag {
+    /// `alone`: of the only worker. Whoever brings work has nobody else to rely on, so for them it is at rest whenever it sleeps.
+    pub(super) fn new(alone: bool) -> SleepFlag {
         SleepFlag {
             asleep: AtomicBool::new(false),
             sent_to_search: AtomicBool::new(false),
             watching: AtomicBool::new(false),
-            resting: AtomicBool::new(false),
+            resting: AtomicBool::new(alone),
         }
     }
 }
@@ -66,6 +67,10 @@ impl Idle {
     pub(super) fn announce(&self, flag: &SleepFlag, watch: bool) {
         {
             let _locked = self.lock.lock();
+            debug_assert!(
+                !watch || !flag.resting.load(Ordering::Relaxed),
+                "the only worker holds back"
+            );
             flag.watching.store(watch, Ordering::Relaxed);
             flag.asleep.store(true, Ordering::Relaxed);
             self.sleepers.fetch_add(1, Ordering::Relaxed);

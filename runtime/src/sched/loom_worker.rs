@@ -21,7 +21,7 @@ use crate::shim::Ordering;
 /// As `worker::main` makes it. The thread-local context stays empty: to loom all threads are one.
 fn worker(shared: &Arc<Shared>, index: usize, deque: Deque<FiberPtr>) -> Worker {
     let threads = &shared.workers[index].blocking;
-    let reactor = Driver::new(None, 1, threads, super::WAITS)
+    let reactor = Driver::new(None, 1, threads, Some(super::WAITS))
         .unwrap()
         .reactor();
     Worker::new(Arc::clone(shared), index, deque, reactor)
@@ -70,6 +70,8 @@ fn start_in_time(
     let shared = Arc::clone(shared);
     let run = move || {
         let worker = worker(&shared, index, deque);
+        // As `main` asks its reactor.
+        let waits = shared.workers.len() > 1;
         made(&worker);
         let bell = Bell::new();
         let waker = Waker::from(Arc::clone(&bell));
@@ -82,13 +84,17 @@ fn start_in_time(
             if turn == Turn::Again {
                 continue;
             }
-            worker.rest();
+            if waits {
+                worker.rest();
+            }
             match turn {
                 // The timer may be first.
                 Turn::SleepFor(_) if timers => thread::yield_now(),
                 _ => bell.wait(),
             }
-            worker.stir();
+            if waits {
+                worker.stir();
+            }
         }
         assert!(worker.queues.is_empty(), "an exit leaves a fiber behind");
         assert!(worker.bound.borrow().is_empty(), "or on its stack");

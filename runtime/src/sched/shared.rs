@@ -117,7 +117,7 @@ impl Shared {
                     load: Figure::new(0),
                     stats: Stats::default(),
                     inbox: CachePadded::new(Inbox::new()),
-                    sleep: SleepFlag::new(),
+                    sleep: SleepFlag::new(config.workers == 1),
                     stealer: deque.stealer(),
                     reactor: Mutex::new(None),
                     census: Census::new(),

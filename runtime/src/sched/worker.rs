@@ -43,7 +43,8 @@ pub(super) struct Worker {
     /// Outside a turn: the root future will be polled again.
     turn_asked: Cell<bool>,
     searching: Cell<bool>,
-    first_turn: Cell<bool>,
+    /// What `Remote::reactor` says, without its lock; there from the first turn to the last.
+    reactor: RefCell<Option<Waker>>,
     /// The sleep that was announced has not been ended by this worker yet.
     slept: Cell<bool>,
     /// It holds back from something fresh.
@@ -91,7 +92,9 @@ pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, st
     let threads = &shared.workers[index].blocking;
     // Signal handlers run on it: a fiber's stack may be at its end, or have only a little left.
     let made = AlternateStack::new().and_then(|alternate| {
-        let driver = Driver::new(shared.config.tokio.clone(), blocking.max(1), threads, WAITS)?;
+        // Nobody relies on the sleep of the only one.
+        let waits = (shared.config.workers > 1).then_some(WAITS);
+        let driver = Driver::new(shared.config.tokio.clone(), blocking.max(1), threads, waits)?;
         Ok((alternate, driver))
     });
     let (_alternate, driver) = match made {
@@ -108,6 +111,7 @@ pub(crate) fn main(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, st
         driver.drive(|reactor| worker.turn(reactor));
         // It would keep the reactor's descriptors open for as long as anybody has a handle.
         *worker.remote().reactor.lock() = None;
+        worker.reactor.take();
         worker.drop_tasks(driver);
     });
     worker.context.probe.detach();
@@ -140,7 +144,7 @@ impl Worker {
             in_turn: Cell::new(false),
             turn_asked: Cell::new(false),
             searching: Cell::new(false),
-            first_turn: Cell::new(true),
+            reactor: RefCell::new(None),
             slept: Cell::new(false),
             holding: Cell::new(None),
             bar: Cell::new(LEAST_BAR),
@@ -175,9 +179,12 @@ impl Worker {
     /// Ends this worker's sleep, if it slept.
     fn wake_up(&self, reactor: &Waker) {
         let remote = self.remote();
-        if self.first_turn.replace(false) {
+        let mut own = self.reactor.borrow_mut();
+        if own.is_none() {
+            *own = Some(reactor.clone());
             *remote.reactor.lock() = Some(reactor.clone());
         }
+        drop(own);
         if self.slept.replace(false) {
             let end = self.shared.idle.wake_up(&remote.sleep);
             self.searching.set(end.searching);
@@ -255,8 +262,11 @@ impl Worker {
 
     /// Outside a turn (the reactor calls a waker, an async task spawns): asks for the next one.
     fn ask_turn(&self) {
-        if !self.in_turn.get() && !self.turn_asked.replace(true) {
-            self.remote().wake_reactor();
+        if !self.in_turn.get()
+            && !self.turn_asked.replace(true)
+            && let Some(reactor) = &*self.reactor.borrow()
+        {
+            reactor.wake_by_ref();
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{Idle, SleepFlag};
 /// Workers with these loads, all asleep; those in `watching` watch.
 fn asleep<const N: usize>(loads: [u64; N], watching: &[usize]) -> (Idle, [(SleepFlag, u64); N]) {
     let idle = Idle::new();
-    let workers = loads.map(|load| (SleepFlag::new(), load));
+    let workers = loads.map(|load| (SleepFlag::new(false), load));
     for (index, (flag, _)) in workers.iter().enumerate() {
         idle.announce(flag, watching.contains(&index));
         assert_eq!(idle.rest(flag), !watching.contains(&index));
