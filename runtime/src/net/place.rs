@@ -13,6 +13,10 @@ use crate::keep::keep;
 use crate::park::waker;
 use crate::shim::{AtomicBool, Ordering};
 
+#[cfg(test)]
+#[path = "loom_place.rs"]
+mod loom_place;
+
 /// What a wait is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
