@@ -24,6 +24,7 @@
 //! println!("{}", report.short_table());
 //! ```
 
+mod complaint;
 mod conditions;
 mod driver;
 pub mod echo;
