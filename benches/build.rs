@@ -5,13 +5,15 @@ use std::{env, fs};
 
 const LOCK: &str = "../Cargo.lock";
 
-const PEERS: [&str; 6] = [
+const PEERS: [&str; 8] = [
     "tokio",
     "corosensei",
     "generator",
     "may",
     "smol",
     "async-executor",
+    "hyper",
+    "may_minihttp",
 ];
 
 fn main() {

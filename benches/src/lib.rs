@@ -27,9 +27,9 @@
 mod complaint;
 mod conditions;
 mod driver;
-pub mod echo;
 mod faces;
 mod instructions;
+pub mod loopback;
 mod machine;
 mod markdown;
 mod memory;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::{fs, io};
 
 use clap::{Parser, Subcommand};
-use sisal_benches::echo;
+use sisal_benches::loopback::{self, Protocol};
 use sisal_benches::{
     Instructions, Options, Report, Row, Side, instruction_rows, instructions, judge, names, run,
 };
@@ -31,9 +31,9 @@ enum Command {
     #[command(hide = true)]
     Side(Side),
     #[command(hide = true)]
-    EchoServer(echo::Server),
+    Server(loopback::Server),
     #[command(hide = true)]
-    EchoClient(echo::Client),
+    Client(loopback::Client),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -92,8 +92,8 @@ fn main() -> ExitCode {
         Some(Command::All(run)) => compare(run, true),
         Some(Command::Render(render)) => finish(write_docs(&render)),
         Some(Command::Instructions(count)) => count_instructions(&count).unwrap_or_else(fail),
-        Some(Command::EchoServer(server)) => server.serve(),
-        Some(Command::EchoClient(client)) => client.serve(),
+        Some(Command::Server(server)) => server.serve(),
+        Some(Command::Client(client)) => client.serve(),
         Some(Command::Side(side)) => side.serve(),
     }
 }
@@ -131,7 +131,7 @@ fn compare(arguments: Run, all: bool) -> ExitCode {
     }
 }
 
-/// What is measured otherwise: echo over loopback, and instructions.
+/// What is measured otherwise: servers over loopback, and instructions.
 fn beyond_rows(report: &mut Report, options: &Options, progress: &mut dyn FnMut(&str)) {
     let wanted = |what: &str| {
         options
@@ -143,8 +143,11 @@ fn beyond_rows(report: &mut Report, options: &Options, progress: &mut dyn FnMut(
         Ok(rows) => report.rows.extend(rows),
         Err(error) => eprintln!("skipped: {what}: {error}"),
     };
-    if wanted("echo") {
-        add("echo", echo::rows(options, progress));
+    for protocol in Protocol::ALL {
+        let name = protocol.name();
+        if wanted(name) {
+            add(name, loopback::rows(protocol, options, progress));
+        }
     }
     if wanted("instructions") && !options.quick {
         let program = std::env::current_exe();

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use sisal_benches::{Options, Report, Row, echo, names, run};
+use sisal_benches::loopback::{self, Protocol};
+use sisal_benches::{Options, Report, Row, names, run};
 
 fn quick(all: bool) -> Options {
     Options {
@@ -91,24 +92,26 @@ fn rows_are_chosen_by_a_part_of_their_names() {
 }
 
 #[test]
-fn echo_is_full() {
-    let rows = match echo::rows(&quick(true), &mut |_| {}) {
-        Ok(rows) => rows,
-        Err(error) => {
-            println!("skipped: {error}");
-            return;
-        }
-    };
-    // Five figures of time for two numbers of connections, two counts for one.
-    assert_eq!(rows.len(), 12, "{rows:?}");
-    for row in &rows {
-        if row.unit == "ns" {
-            assert!(row.missing.is_empty(), "{row:?}");
-        }
-        match row.missing.first() {
-            // strace and valgrind may not be here.
-            Some(missing) => println!("skipped: {}: {}", row.name, missing.why),
-            None => check(row),
+fn servers_are_full() {
+    for protocol in Protocol::ALL {
+        let rows = match loopback::rows(protocol, &quick(true), &mut |_| {}) {
+            Ok(rows) => rows,
+            Err(error) => {
+                println!("skipped: {}: {error}", protocol.name());
+                continue;
+            }
+        };
+        // Five figures of time for two numbers of connections, two counts for one.
+        assert_eq!(rows.len(), 12, "{rows:?}");
+        for row in &rows {
+            if row.unit == "ns" {
+                assert!(row.missing.is_empty(), "{row:?}");
+            }
+            match row.missing.first() {
+                // strace and valgrind may not be here.
+                Some(missing) => println!("skipped: {}: {}", row.name, missing.why),
+                None => check(row),
+            }
         }
     }
 }
