@@ -24,6 +24,7 @@
 //! println!("{}", report.short_table());
 //! ```
 
+mod body;
 mod complaint;
 mod conditions;
 mod driver;
@@ -44,6 +45,7 @@ mod side;
 mod statistics;
 mod table;
 
+pub use body::Body;
 pub use conditions::Conditions;
 pub use driver::{Options, names, run};
 pub use instructions::{Instructions, instruction_rows, instructions, judge};

@@ -22,7 +22,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// All rows beside all peers; writes the report to `target/bench-report`
+    /// All rows beside all peers, those in other languages too, and servers; writes the report to `target/bench-report`
     All(Run),
     /// Write the documentation's page from a report
     Render(Render),
@@ -46,7 +46,7 @@ struct Run {
     #[arg(long)]
     json: bool,
 
-    /// Only rows whose name contains this
+    /// Only rows whose name contains this; `echo`, `http` and `instructions` are whole groups of `all`
     #[arg(long, value_name = "PART")]
     only: Option<String>,
 
@@ -110,6 +110,11 @@ fn compare(arguments: Run, all: bool) -> ExitCode {
         for name in names(&options) {
             println!("{name}");
         }
+        if all {
+            beyond()
+                .filter(|name| wanted(&options, name))
+                .for_each(|name| println!("{name}"));
+        }
         return ExitCode::SUCCESS;
     }
     let mut progress = |line: &str| eprintln!("{line}");
@@ -132,27 +137,33 @@ fn compare(arguments: Run, all: bool) -> ExitCode {
 }
 
 /// What is measured otherwise: servers over loopback, and instructions.
+fn beyond() -> impl Iterator<Item = &'static str> {
+    let servers = Protocol::ALL.into_iter().map(Protocol::name);
+    servers.chain([INSTRUCTIONS])
+}
+
+const INSTRUCTIONS: &str = "instructions";
+
+fn wanted(options: &Options, name: &str) -> bool {
+    let part = options.only.as_ref();
+    part.is_none_or(|part| name.contains(part.as_str()))
+}
+
 fn beyond_rows(report: &mut Report, options: &Options, progress: &mut dyn FnMut(&str)) {
-    let wanted = |what: &str| {
-        options
-            .only
-            .as_ref()
-            .is_none_or(|part| what.contains(part.as_str()))
-    };
     let mut add = |what: &str, rows: io::Result<Vec<Row>>| match rows {
         Ok(rows) => report.rows.extend(rows),
         Err(error) => eprintln!("skipped: {what}: {error}"),
     };
     for protocol in Protocol::ALL {
         let name = protocol.name();
-        if wanted(name) {
+        if wanted(options, name) {
             add(name, loopback::rows(protocol, options, progress));
         }
     }
-    if wanted("instructions") && !options.quick {
+    if wanted(options, INSTRUCTIONS) && !options.quick {
         let program = std::env::current_exe();
         add(
-            "instructions",
+            INSTRUCTIONS,
             program.and_then(|program| instruction_rows(&program, progress)),
         );
     }

@@ -72,7 +72,10 @@ fn all_rows_are_full() {
     assert_eq!(of_rows, names(&options));
     assert!(of_rows.len() >= 30, "{of_rows:?}");
     report.rows.iter().for_each(check);
-    let row = report.rows.iter().find(|row| row.name == "channel ping-pong");
+    let row = report
+        .rows
+        .iter()
+        .find(|row| row.name == "channel ping-pong");
     let row = row.expect("it is a row");
     for (peer, header) in [("Go", "Go "), ("boost.fiber", "boost ")] {
         let named = |name: &String| name.starts_with(header);

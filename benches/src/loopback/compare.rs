@@ -46,7 +46,7 @@ pub fn rows(
     };
     let mut rows = Vec::new();
     for &connections in sizes {
-        progress(&format!("{}, {connections} connections", protocol.name()));
+        progress(&format!("{}, connections: {connections}", protocol.name()));
         rows.extend(timed(protocol, options, &program, connections, cpus)?);
         // Callgrind makes servers a hundred times slower.
         if connections <= if options.quick { 1 } else { 1_000 } {

@@ -28,7 +28,7 @@ pub(super) const ROWS: &[Work] = &[
         cpus: 2,
         workers: 2,
         note: Some(
-            "both start at the same time on a worker each; tokio and smol may bring a woken one to the waker's worker. may is not here: its two sometimes wait in one worker's queue",
+            "both start at the same time on a worker each; tokio, smol and Go may bring a woken one to the waker's worker. may is not here: its two sometimes wait in one worker's queue",
         ),
         sides: &[
             ("sisal", fibers::<Sisal>),
