@@ -1,7 +1,7 @@
 //! Rounds: the servers of a protocol alternate, each with its own client; what each took.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Protocol;
 use super::client::Round;
@@ -34,45 +34,83 @@ pub fn rows(
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> io::Result<Vec<Row>> {
-    let program = options.program()?;
-    let allowed = pin::allowed();
-    let Some(cpus) = pin::choose(&allowed, 2) else {
-        return Err(io::Error::other("server and client need 2 processors"));
-    };
-    let sizes = if options.quick {
-        &[1, 20]
-    } else {
-        protocol.sizes()
-    };
-    let mut rows = Vec::new();
-    for &connections in sizes {
-        progress(&format!("{}, connections: {connections}", protocol.name()));
-        rows.extend(timed(protocol, options, &program, connections, cpus)?);
-        // Callgrind makes servers a hundred times slower.
-        if connections <= if options.quick { 1 } else { 1_000 } {
-            let requests = if options.quick {
-                100
-            } else {
-                (10 * connections).max(4_000)
-            };
-            for counter in [Counter::SystemCalls, Counter::Instructions] {
-                rows.push(counted(
-                    protocol,
-                    counter,
-                    &program,
-                    connections,
-                    requests,
-                    cpus,
-                ));
-            }
-        }
-    }
+    let mut rows = times(protocol, options, progress)?;
+    rows.extend(counts(protocol, options, progress)?);
     // By what is measured, so that curves over connections come out.
     rows.sort_by(|a, b| a.group.cmp(&b.group));
     Ok(rows)
 }
 
-pub(super) fn server_arguments(protocol: Protocol, peer: &str, cpus: &[usize]) -> Vec<String> {
+/// Those of [`rows`] that are timed: time, latencies, CPU.
+///
+/// # Errors
+///
+/// As [`rows`].
+pub fn times(
+    protocol: Protocol,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> io::Result<Vec<Row>> {
+    let (program, cpus) = place(options)?;
+    let mut rows = Vec::new();
+    for &connections in sizes(protocol, options) {
+        progress(&format!("{}, connections: {connections}", protocol.name()));
+        rows.extend(timed(protocol, options, &program, connections, cpus)?);
+    }
+    Ok(rows)
+}
+
+/// Those of [`rows`] that are counted: system calls and instructions.
+fn counts(
+    protocol: Protocol,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> io::Result<Vec<Row>> {
+    let (program, cpus) = place(options)?;
+    let mut rows = Vec::new();
+    // Callgrind makes servers a hundred times slower.
+    let most = if options.quick { 1 } else { 1_000 };
+    let sizes = sizes(protocol, options).iter();
+    for &connections in sizes.filter(|connections| **connections <= most) {
+        let requests = if options.quick {
+            100
+        } else {
+            (10 * connections).max(4_000)
+        };
+        for counter in [Counter::SystemCalls, Counter::Instructions] {
+            let (name, unit) = (protocol.name(), counter.unit());
+            progress(&format!("{unit} of {name}, connections: {connections}"));
+            rows.push(counted(
+                protocol,
+                counter,
+                &program,
+                connections,
+                requests,
+                cpus,
+            ));
+        }
+    }
+    Ok(rows)
+}
+
+fn sizes(protocol: Protocol, options: &Options) -> &'static [u64] {
+    if options.quick {
+        &[1, 20]
+    } else {
+        protocol.sizes()
+    }
+}
+
+/// The program that serves and asks, and the processors for the client and the server.
+fn place(options: &Options) -> io::Result<(PathBuf, [usize; 2])> {
+    let allowed = pin::allowed();
+    match pin::choose(&allowed, 2) {
+        Some(&[client, server]) => Ok((options.program()?, [client, server])),
+        _ => Err(io::Error::other("server and client need 2 processors")),
+    }
+}
+
+pub(super) fn server_arguments(protocol: Protocol, peer: &str, cpus: [usize; 2]) -> Vec<String> {
     vec![
         "server".into(),
         protocol.name().into(),
@@ -86,7 +124,7 @@ pub(super) fn client(
     protocol: Protocol,
     port: &str,
     connections: u64,
-    cpus: &[usize],
+    cpus: [usize; 2],
 ) -> io::Result<Process> {
     let arguments = [
         "client".into(),
@@ -129,7 +167,7 @@ fn timed(
     options: &Options,
     program: &Path,
     connections: u64,
-    cpus: &[usize],
+    cpus: [usize; 2],
 ) -> io::Result<Vec<Row>> {
     let start = |peer| {
         let arguments = server_arguments(protocol, peer, cpus);
@@ -205,7 +243,7 @@ fn counted(
     program: &Path,
     connections: u64,
     requests: u64,
-    cpus: &[usize],
+    cpus: [usize; 2],
 ) -> Row {
     let (mut figures, mut missing): (Vec<Figure>, Vec<Missing>) = (Vec::new(), Vec::new());
     for (peer, _) in protocol.servers() {

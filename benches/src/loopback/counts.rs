@@ -60,7 +60,7 @@ impl Counter {
         peer: &str,
         connections: u64,
         requests: u64,
-        cpus: &[usize],
+        cpus: [usize; 2],
     ) -> io::Result<f64> {
         let once = self.total(program, protocol, peer, connections, requests, cpus)?;
         let twice = self.total(program, protocol, peer, connections, 2 * requests, cpus)?;
@@ -74,7 +74,7 @@ impl Counter {
         peer: &str,
         connections: u64,
         requests: u64,
-        cpus: &[usize],
+        cpus: [usize; 2],
     ) -> io::Result<u64> {
         let log = temporary();
         let (counter, mut arguments) = self.command(&log);

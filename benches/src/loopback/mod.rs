@@ -11,6 +11,6 @@ mod protocol;
 mod server;
 
 pub use client::Client;
-pub use compare::rows;
+pub use compare::{rows, times};
 pub use protocol::Protocol;
 pub use server::Server;
