@@ -1,29 +1,35 @@
 //! Hands the versions of the compiler and of the peers to `src/machine.rs`.
 
-use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-const PEERS: [&str; 6] = [
+const LOCK: &str = "../Cargo.lock";
+
+const PEERS: [&str; 8] = [
     "tokio",
     "corosensei",
     "generator",
     "may",
     "smol",
     "async-executor",
+    "hyper",
+    "may_minihttp",
 ];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rustc-env=BENCH_RUSTC={}", rustc());
 
-    // The lock file says which peers are built; a manifest only says which would do.
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
-    println!("cargo::rerun-if-changed={}", lock.display());
-    let lock = fs::read_to_string(lock).unwrap_or_default();
+    // The lock file says which peers are built; a manifest only says which would do. Relative to the package, where
+    // cargo runs this: a path that was compiled in would be that of the checkout that filled the target folder.
+    println!("cargo::rerun-if-changed={LOCK}");
+    let lock = fs::read_to_string(LOCK).expect("cargo has written it");
     let versions: Vec<String> = PEERS
         .iter()
-        .map(|package| format!("{package} {}", locked(&lock, package).unwrap_or("unknown")))
+        .map(|package| match locked(&lock, package) {
+            Some(version) => format!("{package} {version}"),
+            None => panic!("{package} is not in {LOCK}"),
+        })
         .collect();
     println!("cargo::rustc-env=BENCH_PEERS={}", versions.join(","));
 }

@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::conditions::Before;
-use crate::process::Process;
+use crate::plan::{Peer, Plan};
 use crate::rows::{self, Scale, Unit, Work};
-use crate::side::Side;
 use crate::{Figure, Machine, Missing, Report, Row, Spread, pin};
 
 /// What to run, and how thoroughly. The default is the short table.
@@ -55,67 +54,30 @@ fn chosen(options: &Options) -> impl Iterator<Item = &'static Work> {
 ///
 /// If our own side of a row did not do the work it was asked for. A peer that did not is reported as missing.
 pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Report {
-    let plan = Plan::of(options);
+    let mut plan = Plan::of(options);
+    for work in chosen(options) {
+        plan.prepare(work, progress);
+    }
     let before = Before::now();
     let rows = chosen(options)
         .map(|work| {
-            let peers = if options.all { work.sides.len() } else { 2 };
-            let names: Vec<&str> = work.sides[1..peers].iter().map(|(peer, _)| *peer).collect();
+            let peers = plan.peers(work);
+            let names: Vec<&str> = peers[1..].iter().map(|peer| peer.name).collect();
             progress(&format!("{}, beside {}", work.name, names.join(", ")));
-            measure(work, peers, &plan)
+            measure(work, &peers, &plan)
         })
         .collect();
+    let mut machine = Machine::this();
+    machine.crates.extend(plan.versions());
     Report {
-        machine: Machine::this(),
+        machine,
         conditions: before.until_now(options.quick),
         rows,
     }
 }
 
-/// Many short rounds beat few long ones: an interruption spoils one round, and the median drops it.
-struct Plan {
-    program: PathBuf,
-    quick: bool,
-    rounds: usize,
-    /// What each side's part of a round should take.
-    part: Duration,
-    cpus: Vec<usize>,
-}
-
 /// Memory does not jitter, and each round of it is a process.
 const ROUNDS_OF_MEMORY: usize = 3;
-
-impl Plan {
-    fn of(options: &Options) -> Self {
-        let (rounds, millis) = match (options.quick, options.all) {
-            (true, _) => (3, 2),
-            (false, true) => (15, 25),
-            (false, false) => (25, 40),
-        };
-        Self {
-            program: options
-                .program()
-                .expect("the system knows what it has started"),
-            quick: options.quick,
-            rounds: options.rounds.unwrap_or(rounds).max(1),
-            part: Duration::from_millis(millis),
-            cpus: pin::allowed(),
-        }
-    }
-
-    fn start(&self, work: &Work, peer: &str, cpus: &[usize]) -> io::Result<Process> {
-        let mut arguments = vec!["side".to_owned()];
-        arguments.extend(Side::new(work.name, peer, self.scale(work), cpus).arguments());
-        Ok(Process::start(&self.program, &arguments)?.0)
-    }
-
-    fn scale(&self, work: &Work) -> Scale {
-        Scale {
-            size: if self.quick { work.quick } else { work.size },
-            workers: work.workers,
-        }
-    }
-}
 
 /// A side of a row as the driver sees it.
 struct Running<'a> {
@@ -146,7 +108,7 @@ impl<'a> Running<'a> {
     }
 }
 
-fn measure(work: &'static Work, peers: usize, plan: &Plan) -> Row {
+fn measure(work: &'static Work, peers: &[Peer], plan: &Plan) -> Row {
     let scale = plan.scale(work);
     let Some(cpus) = pin::choose(&plan.cpus, work.cpus) else {
         let why = format!(
@@ -167,21 +129,22 @@ fn measure(work: &'static Work, peers: usize, plan: &Plan) -> Row {
     };
     let (mut sides, rounds) = match work.unit {
         Unit::Bytes => {
-            let sides: Vec<Running<'_>> = work.sides[..peers]
+            let sides: Vec<Running<'_>> = peers
                 .iter()
-                .map(|&(peer, _)| {
-                    Running::new(peer, move |units| plan.start(work, peer, cpus)?.ask(units))
+                .map(|&peer| {
+                    let ask = move |units| plan.start(work, peer, cpus)?.ask(units);
+                    Running::new(peer.name, ask)
                 })
                 .collect();
             (sides, plan.rounds.min(ROUNDS_OF_MEMORY))
         }
         Unit::Nanoseconds => {
-            let sides: Vec<Running<'_>> = work.sides[..peers]
+            let sides: Vec<Running<'_>> = peers
                 .iter()
-                .map(|&(peer, _)| match plan.start(work, peer, cpus) {
-                    Ok(mut process) => Running::new(peer, move |units| process.ask(units)),
+                .map(|&peer| match plan.start(work, peer, cpus) {
+                    Ok(mut process) => Running::new(peer.name, move |units| process.ask(units)),
                     Err(error) => {
-                        let mut side = Running::new(peer, |_| Ok(0));
+                        let mut side = Running::new(peer.name, |_| Ok(0));
                         side.failed = Some(error);
                         side
                     }

@@ -24,16 +24,20 @@
 //! println!("{}", report.short_table());
 //! ```
 
+mod body;
+mod complaint;
 mod conditions;
 mod driver;
-pub mod echo;
 mod faces;
+mod foreign;
 mod instructions;
+pub mod loopback;
 mod machine;
 mod markdown;
 mod memory;
 mod page;
 mod pin;
+mod plan;
 mod process;
 mod report;
 mod rows;
@@ -41,6 +45,7 @@ mod side;
 mod statistics;
 mod table;
 
+pub use body::Body;
 pub use conditions::Conditions;
 pub use driver::{Options, names, run};
 pub use instructions::{Instructions, instruction_rows, instructions, judge};

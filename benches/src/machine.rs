@@ -93,5 +93,9 @@ mod tests {
         for name in ["sisal ", "tokio ", "corosensei ", "may ", "rustc "] {
             assert!(header.contains(name), "no {name:?} in {header:?}");
         }
+        for named in Machine::this().crates {
+            let (_, version) = named.split_once(' ').expect("a name and a version");
+            assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{named}");
+        }
     }
 }

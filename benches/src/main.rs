@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::{fs, io};
 
 use clap::{Parser, Subcommand};
-use sisal_benches::echo;
+use sisal_benches::loopback::{self, Protocol};
 use sisal_benches::{
     Instructions, Options, Report, Row, Side, instruction_rows, instructions, judge, names, run,
 };
@@ -22,7 +22,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// All rows beside all peers; writes the report to `target/bench-report`
+    /// All rows beside all peers, those in other languages too, and servers; writes the report to `target/bench-report`
     All(Run),
     /// Write the documentation's page from a report
     Render(Render),
@@ -31,9 +31,9 @@ enum Command {
     #[command(hide = true)]
     Side(Side),
     #[command(hide = true)]
-    EchoServer(echo::Server),
+    Server(loopback::Server),
     #[command(hide = true)]
-    EchoClient(echo::Client),
+    Client(loopback::Client),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -46,7 +46,7 @@ struct Run {
     #[arg(long)]
     json: bool,
 
-    /// Only rows whose name contains this
+    /// Only rows whose name contains this; `echo`, `http` and `instructions` are whole groups of `all`
     #[arg(long, value_name = "PART")]
     only: Option<String>,
 
@@ -92,8 +92,8 @@ fn main() -> ExitCode {
         Some(Command::All(run)) => compare(run, true),
         Some(Command::Render(render)) => finish(write_docs(&render)),
         Some(Command::Instructions(count)) => count_instructions(&count).unwrap_or_else(fail),
-        Some(Command::EchoServer(server)) => server.serve(),
-        Some(Command::EchoClient(client)) => client.serve(),
+        Some(Command::Server(server)) => server.serve(),
+        Some(Command::Client(client)) => client.serve(),
         Some(Command::Side(side)) => side.serve(),
     }
 }
@@ -109,6 +109,11 @@ fn compare(arguments: Run, all: bool) -> ExitCode {
     if arguments.list {
         for name in names(&options) {
             println!("{name}");
+        }
+        if all {
+            beyond()
+                .filter(|name| wanted(&options, name))
+                .for_each(|name| println!("{name}"));
         }
         return ExitCode::SUCCESS;
     }
@@ -131,25 +136,34 @@ fn compare(arguments: Run, all: bool) -> ExitCode {
     }
 }
 
-/// What is measured otherwise: echo over loopback, and instructions.
+/// What is measured otherwise: servers over loopback, and instructions.
+fn beyond() -> impl Iterator<Item = &'static str> {
+    let servers = Protocol::ALL.into_iter().map(Protocol::name);
+    servers.chain([INSTRUCTIONS])
+}
+
+const INSTRUCTIONS: &str = "instructions";
+
+fn wanted(options: &Options, name: &str) -> bool {
+    let part = options.only.as_ref();
+    part.is_none_or(|part| name.contains(part.as_str()))
+}
+
 fn beyond_rows(report: &mut Report, options: &Options, progress: &mut dyn FnMut(&str)) {
-    let wanted = |what: &str| {
-        options
-            .only
-            .as_ref()
-            .is_none_or(|part| what.contains(part.as_str()))
-    };
     let mut add = |what: &str, rows: io::Result<Vec<Row>>| match rows {
         Ok(rows) => report.rows.extend(rows),
         Err(error) => eprintln!("skipped: {what}: {error}"),
     };
-    if wanted("echo") {
-        add("echo", echo::rows(options, progress));
+    for protocol in Protocol::ALL {
+        let name = protocol.name();
+        if wanted(options, name) {
+            add(name, loopback::rows(protocol, options, progress));
+        }
     }
-    if wanted("instructions") && !options.quick {
+    if wanted(options, INSTRUCTIONS) && !options.quick {
         let program = std::env::current_exe();
         add(
-            "instructions",
+            INSTRUCTIONS,
             program.and_then(|program| instruction_rows(&program, progress)),
         );
     }

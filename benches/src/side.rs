@@ -1,9 +1,14 @@
 //! One side of a row in its own process: reads how many units to do, line by line, and answers what they took.
 //!
-//! The same lines are spoken by the peers in other languages, `peers/`.
+//! The same lines are spoken by the peers in other languages, `peers/`: a program that is started as `PROGRAM ROW SIZE
+//! WORKERS` says `ready`; then for each line of standard input, a number of units, it does them, checks that they were
+//! done, and answers with what they took, nanoseconds or bytes. It ends when its input does. Started as `PROGRAM version`
+//! it says what it was compiled with.
 
 use std::io::{self, BufRead, Write};
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use crate::pin;
 use crate::rows::{self, Scale};
@@ -22,18 +27,25 @@ pub struct Side {
     /// Processors to run on
     #[arg(value_delimiter = ',')]
     cpus: Vec<usize>,
+    /// Becomes this program once it is pinned: a peer in another language
+    #[arg(long)]
+    program: Option<PathBuf>,
 }
 
 impl Side {
     pub(crate) fn arguments(&self) -> Vec<String> {
         let cpus: Vec<String> = self.cpus.iter().map(usize::to_string).collect();
-        vec![
+        let mut arguments = vec![
             self.row.clone(),
             self.peer.clone(),
             self.size.to_string(),
             self.workers.to_string(),
             cpus.join(","),
-        ]
+        ];
+        if let Some(program) = &self.program {
+            arguments.extend(["--program".to_owned(), program.display().to_string()]);
+        }
+        arguments
     }
 
     pub(crate) fn new(row: &str, peer: &str, scale: Scale, cpus: &[usize]) -> Side {
@@ -43,6 +55,15 @@ impl Side {
             size: scale.size,
             workers: scale.workers,
             cpus: cpus.to_vec(),
+            program: None,
+        }
+    }
+
+    /// The same by another program.
+    pub(crate) fn by(self, program: &Path) -> Side {
+        Side {
+            program: Some(program.to_owned()),
+            ..self
         }
     }
 
@@ -63,6 +84,13 @@ impl Side {
     }
 
     fn answer(&self) -> io::Result<()> {
+        pin::pin(&self.cpus)?;
+        if let Some(program) = &self.program {
+            let (size, workers) = (self.size.to_string(), self.workers.to_string());
+            return Err(Command::new(program)
+                .args([&self.row, &size, &workers])
+                .exec());
+        }
         let find = || {
             let work = rows::ALL
                 .iter()
@@ -73,7 +101,6 @@ impl Side {
             Some(side.1)
         };
         let make = find().ok_or_else(|| io::Error::other("no such row or peer"))?;
-        pin::pin(&self.cpus)?;
         let mut side = make(Scale {
             size: self.size,
             workers: self.workers,

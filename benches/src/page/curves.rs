@@ -177,6 +177,24 @@ mod tests {
     }
 
     #[test]
+    fn there_is_a_colour_for_every_peer_of_a_row() {
+        let style = include_str!("style.css");
+        let works = crate::rows::ALL.iter().copied().flatten();
+        let most = works
+            .map(|work| work.sides.len() + work.foreign.len())
+            .max();
+        for place in 0..most.expect("there are rows") {
+            assert!(style.contains(&format!(".curve.c{place}, ")), "{place}");
+            // In light and in dark.
+            assert_eq!(
+                style.matches(&format!("--c{place}: ")).count(),
+                2,
+                "{place}"
+            );
+        }
+    }
+
+    #[test]
     fn every_peer_has_its_curve_and_points() {
         let rows = rows([1, 10, 1_000]);
         let svg = chart(&rows.iter().collect::<Vec<_>>());

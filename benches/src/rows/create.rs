@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use generator::Gn;
 
-use super::work::{Scale, Side, Work, timed};
+use super::work::{BOOST_CONTEXT, Scale, Side, Work, timed};
 
 pub(super) const ROWS: &[Work] = &[
     Work {
@@ -14,13 +14,14 @@ pub(super) const ROWS: &[Work] = &[
         operation: "a coroutine",
         least_units: 100,
         note: Some(
-            "with the default stack; generator keeps stacks of its own accord, the others map one each time",
+            "with the default stack; generator keeps stacks of its own accord, boost.context's come from malloc, which does too; the others map one each time",
         ),
         sides: &[
             ("switch-asm", switch_asm::new),
             ("corosensei", corosensei::new),
             ("generator", generator),
         ],
+        foreign: &[BOOST_CONTEXT],
         ..Work::BASE
     },
     Work {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::work::{Scale, Side, Work, everybody, timed};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Work, everybody, timed};
 use crate::faces::{Fibers, Tasks};
 
 const ROOM: usize = 16;
@@ -27,7 +27,10 @@ const BASE: Work = Work {
     operation: "a message",
     operations: |fibers| fibers,
     least_units: 40,
-    note: Some("room for 16 messages; may's channels have no bound, so its senders never wait"),
+    note: Some(
+        "room for 16 messages; boost.fiber's have room for 31, may's channels have no bound, so its senders never wait",
+    ),
+    foreign: &[GO, BOOST_FIBER],
     ..Work::BASE
 };
 

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::pin::Pin;
 use std::time::Instant;
 
-use super::work::{Scale, Side, Work, timed};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Work, timed};
 use crate::faces::{Fibers, May, Multi, Sisal, Smol, Tasks};
 
 pub(super) const ROWS: &[Work] = &[
@@ -25,6 +25,7 @@ pub(super) const ROWS: &[Work] = &[
             ("smol", skynet_tasks::<Smol>),
             ("may", skynet_fibers::<May>),
         ],
+        foreign: &[GO, BOOST_FIBER],
         ..BASE
     },
     Work {

@@ -9,7 +9,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::work::{Scale, Side, Work, everybody, timed};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Work, everybody, timed};
 use crate::faces::{Fibers, Multi, Sisal, Smol, Tasks, Threads};
 
 pub(super) const ROWS: &[Work] = &[
@@ -17,8 +17,9 @@ pub(super) const ROWS: &[Work] = &[
         name: "park+unpark hand-off",
         least_units: 500,
         short: true,
-        note: Some("tokio's tasks wait for a Notify, smol's for a Semaphore"),
+        note: Some(PERMITS),
         sides: everybody!(fibers, tasks),
+        foreign: &[GO, BOOST_FIBER],
         ..BASE
     },
     Work {
@@ -27,7 +28,7 @@ pub(super) const ROWS: &[Work] = &[
         cpus: 2,
         workers: 2,
         note: Some(
-            "both start at the same time on a worker each; tokio and smol may bring a woken one to the waker's worker. may is not here: its two sometimes wait in one worker's queue",
+            "both start at the same time on a worker each; tokio, smol and Go may bring a woken one to the waker's worker. may is not here: its two sometimes wait in one worker's queue",
         ),
         sides: &[
             ("sisal", fibers::<Sisal>),
@@ -35,9 +36,12 @@ pub(super) const ROWS: &[Work] = &[
             ("smol", tasks::<Smol>),
             ("std threads", fibers::<Threads>),
         ],
+        foreign: &[GO],
         ..BASE
     },
 ];
+
+const PERMITS: &str = "tokio's tasks wait for a Notify, smol's for a Semaphore, Go's and boost.fiber's at a channel with room for one";
 
 const BASE: Work = Work {
     group: "hand-off",

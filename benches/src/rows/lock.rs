@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::work::{Scale, Side, Work, everybody, several_workers, timed};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Work, everybody, several_workers, timed};
 use crate::faces::{Current, Fibers, May, Multi, Sisal, Smol, Tasks, Threads};
 
 pub(super) const ROWS: &[Work] = &[
@@ -24,7 +24,7 @@ pub(super) const ROWS: &[Work] = &[
     Work {
         name: "Mutex lock+unlock, in a fiber",
         least_units: 50_000,
-        note: Some("uncontended; the mutexes of tokio and smol know no poisoning"),
+        note: Some("uncontended; the mutexes of tokio, smol, Go and boost.fiber know no poisoning"),
         sides: &[
             ("sisal", in_a_fiber::<Sisal>),
             ("std threads", in_a_fiber::<Threads>),
@@ -33,6 +33,7 @@ pub(super) const ROWS: &[Work] = &[
             ("smol", in_a_task::<Smol>),
             ("may", in_a_fiber::<May>),
         ],
+        foreign: &[GO, BOOST_FIBER],
         ..BASE
     },
     Work {
@@ -44,6 +45,7 @@ pub(super) const ROWS: &[Work] = &[
         cpus: 2,
         workers: 2,
         sides: several_workers!(contended_fibers, contended_tasks),
+        foreign: &[GO, BOOST_FIBER],
         ..BASE
     },
     Work {
@@ -53,6 +55,7 @@ pub(super) const ROWS: &[Work] = &[
         operations: |fibers| fibers,
         least_units: 50,
         sides: everybody!(held_fibers, held_tasks),
+        foreign: &[GO, BOOST_FIBER],
         ..BASE
     },
 ];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::crowd::Crowd;
-use super::work::{Scale, Side, Unit, Work, no_threads};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Unit, Work, no_threads};
 use crate::Memory;
 use crate::faces::{Current, Fibers, May, Sisal, Smol, Tasks, Threads};
 
@@ -36,6 +36,8 @@ pub(super) const ROWS: &[Work] = &[
         name: "memory of 1,000,000 parked fibers",
         size: 1_000_000,
         sides: TASKS_AND_OURS,
+        // boost.fiber's would be 10 GB.
+        foreign: &[GO],
         ..BASE
     },
 ];
@@ -53,6 +55,7 @@ const BASE: Work = Work {
     unit: Unit::Bytes,
     operation: "a fiber",
     operations: |fibers| fibers,
+    foreign: &[GO, BOOST_FIBER],
     note: Some(
         "resident pages and page tables of a fresh process with its runtime, default stacks; a task is as large as its future, here a few words; a thread's kernel stack is not counted",
     ),

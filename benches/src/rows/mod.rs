@@ -19,7 +19,7 @@ mod wake_all;
 mod work;
 mod yielding;
 
-pub(crate) use work::{Scale, Unit, Work};
+pub(crate) use work::{Scale, Side, Unit, Work};
 
 pub(crate) const ALL: &[&[Work]] = &[
     pair::ROWS,

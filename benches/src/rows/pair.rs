@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use generator::Gn;
 
-use super::work::{Scale, Side, Work, timed};
+use super::work::{BOOST_CONTEXT, Scale, Side, Work, timed};
 
 pub(super) const ROWS: &[Work] = &[Work {
     name: "resume+suspend pair",
@@ -18,6 +18,7 @@ pub(super) const ROWS: &[Work] = &[Work {
         ("corosensei", corosensei),
         ("generator", generator),
     ],
+    foreign: &[BOOST_CONTEXT],
     ..Work::BASE
 }];
 

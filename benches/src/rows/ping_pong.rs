@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::work::{Scale, Side, Work, everybody, timed};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Work, everybody, timed};
 use crate::faces::{Fibers, Tasks};
 
 pub(super) const ROWS: &[Work] = &[Work {
@@ -12,9 +12,10 @@ pub(super) const ROWS: &[Work] = &[Work {
     least_units: 500,
     short: true,
     note: Some(
-        "room for one message, each its own: sync_channel(1), tokio::sync::mpsc::channel(1), async-channel's bounded(1); may has only channels without a bound",
+        "room for one message, each its own: sync_channel(1), tokio::sync::mpsc::channel(1), async-channel's bounded(1), Go's make(chan, 1), boost.fiber's buffered_channel(2), where one place stays free; may has only channels without a bound",
     ),
     sides: everybody!(fibers, tasks),
+    foreign: &[GO, BOOST_FIBER],
     ..Work::BASE
 }];
 

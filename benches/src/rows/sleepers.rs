@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::work::{Scale, Side, Work, no_threads, timed};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Work, no_threads, timed};
 use crate::faces::{Fibers, Tasks};
 
 pub(super) const ROWS: &[Work] = &[Work {
@@ -15,6 +15,7 @@ pub(super) const ROWS: &[Work] = &[Work {
         "nobody can be through in less than 50 ms; may cannot map so many guarded stacks under the default vm.max_map_count",
     ),
     sides: no_threads!(fibers, tasks),
+    foreign: &[GO, BOOST_FIBER],
     ..Work::BASE
 }];
 

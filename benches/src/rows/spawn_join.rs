@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use super::work::{Scale, Side, Work, everybody, several_workers, timed};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Work, everybody, several_workers, timed};
 use crate::faces::{Fibers, Tasks};
 
 const BATCH: u64 = 1_000;
@@ -32,6 +32,8 @@ pub(super) const ROWS: &[Work] = &[
         cpus: 2,
         note: Some("a plain thread spawns and joins, one worker runs"),
         sides: several_workers!(fibers_outside, tasks_outside),
+        // Everything of theirs is inside.
+        foreign: &[],
         ..BASE
     },
     Work {
@@ -50,7 +52,9 @@ const BASE: Work = Work {
     group: "spawn+join",
     operation: "a fiber",
     operations: |batch| batch,
+    note: Some("Go's and boost.fiber's hand back nothing: each has a place for its result"),
     sides: everybody!(fibers, tasks),
+    foreign: &[GO, BOOST_FIBER],
     ..Work::BASE
 };
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::crowd::Crowd;
-use super::work::{Scale, Side, Work, no_threads, timed};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Work, no_threads, timed};
 use crate::faces::{Fibers, Tasks};
 
 pub(super) const ROWS: &[Work] = &[Work {
@@ -15,9 +15,10 @@ pub(super) const ROWS: &[Work] = &[Work {
     operation: "a fiber",
     operations: |fibers| fibers,
     note: Some(
-        "one is woken after the other; tokio's tasks wait for a Notify, smol's for a Semaphore",
+        "one is woken after the other; tokio's tasks wait for a Notify, smol's for a Semaphore, Go's and boost.fiber's at a channel with room for one",
     ),
     sides: no_threads!(fibers, tasks),
+    foreign: &[GO, BOOST_FIBER],
     ..Work::BASE
 }];
 

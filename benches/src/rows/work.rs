@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::foreign::{self, Foreign};
+
 /// One side of a row: does so many units of work, checks that they were done, and says what they took, in the row's
 /// unit.
 pub(crate) type Side = Box<dyn FnMut(u64) -> u64>;
@@ -57,7 +59,16 @@ pub(crate) struct Work {
     pub(crate) short: bool,
     /// Sisal's side, then that of the peer it is judged by, then the others.
     pub(crate) sides: &'static [(&'static str, Make)],
+    /// Peers in other languages.
+    pub(crate) foreign: &'static [Abroad],
 }
+
+/// A peer's name, and the program that does its rows.
+pub(crate) type Abroad = (&'static str, &'static Foreign);
+
+pub(crate) const GO: Abroad = ("Go", &foreign::GO);
+pub(crate) const BOOST_FIBER: Abroad = ("boost.fiber", &foreign::BOOST);
+pub(crate) const BOOST_CONTEXT: Abroad = ("boost.context", &foreign::BOOST);
 
 impl Work {
     /// What most rows have in common.
@@ -75,6 +86,7 @@ impl Work {
         note: None,
         short: false,
         sides: &[],
+        foreign: &[],
     };
 }
 

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use super::turns::Turns;
-use super::work::{Scale, Side, Work, everybody, no_threads, timed};
+use super::work::{BOOST_FIBER, GO, Scale, Side, Work, everybody, no_threads, timed};
 use crate::faces::{Fibers, Tasks};
 
 pub(super) const ROWS: &[Work] = &[
@@ -69,6 +69,7 @@ const BASE: Work = Work {
     operation: "a yield",
     operations: |fibers| fibers,
     sides: everybody!(fibers, tasks),
+    foreign: &[GO, BOOST_FIBER],
     ..Work::BASE
 };
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::{env, fs, process};
 
+use super::Protocol;
 use super::compare::{client, server_arguments};
 use crate::instructions::collected;
 use crate::process::Process;
@@ -55,30 +56,32 @@ impl Counter {
     pub(super) fn count(
         self,
         program: &Path,
+        protocol: Protocol,
         peer: &str,
         connections: u64,
         requests: u64,
-        cpus: &[usize],
+        cpus: [usize; 2],
     ) -> io::Result<f64> {
-        let once = self.total(program, peer, connections, requests, cpus)?;
-        let twice = self.total(program, peer, connections, 2 * requests, cpus)?;
+        let once = self.total(program, protocol, peer, connections, requests, cpus)?;
+        let twice = self.total(program, protocol, peer, connections, 2 * requests, cpus)?;
         Ok((twice as f64 - once as f64) / requests as f64)
     }
 
     fn total(
         self,
         program: &Path,
+        protocol: Protocol,
         peer: &str,
         connections: u64,
         requests: u64,
-        cpus: &[usize],
+        cpus: [usize; 2],
     ) -> io::Result<u64> {
         let log = temporary();
         let (counter, mut arguments) = self.command(&log);
         arguments.push(program.display().to_string());
-        arguments.extend(server_arguments(peer, cpus));
+        arguments.extend(server_arguments(protocol, peer, cpus));
         let (server, port) = Process::start(Path::new(counter), &arguments)?;
-        let mut client = client(program, &port, connections, cpus)?;
+        let mut client = client(program, protocol, &port, connections, cpus)?;
         client.tell(&format!("{requests} 0"))?;
         // The server first: what it does about connections that end is not counted.
         drop(server);

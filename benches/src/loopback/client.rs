@@ -9,15 +9,18 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use super::Protocol;
 use crate::pin;
 
-/// What is sent and comes back. It starts with the number of the request.
-const MESSAGE: usize = 64;
+/// Room for an answer.
+const ANSWER: usize = 512;
 
 /// A client for the driver: sent `REQUESTS MILLISECONDS`, it makes requests until one of the two is reached (0 is no
 /// limit) and says what that took.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Client {
+    /// What is spoken
+    protocol: Protocol,
     /// Where the server listens, on loopback
     port: u16,
     /// How many connections
@@ -67,7 +70,7 @@ impl Client {
         match self.answer() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("echo client: {error}");
+                eprintln!("{} client: {error}", self.protocol.name());
                 ExitCode::FAILURE
             }
         }
@@ -76,7 +79,7 @@ impl Client {
     fn answer(&self) -> io::Result<()> {
         raise_descriptors()?;
         pin::pin(&[self.cpu])?;
-        let mut load = Load::connect(self.port, self.connections)?;
+        let mut load = Load::connect(self.protocol, self.port, self.connections)?;
         // One request each, so that all are accepted and have what they need.
         load.round(self.connections as u64, Duration::ZERO)?;
         let mut out = io::stdout();
@@ -96,10 +99,13 @@ impl Client {
 }
 
 struct Load {
+    protocol: Protocol,
     epoll: OwnedFd,
     connections: Vec<Connection>,
     /// Requests so far, over all rounds: their numbers.
     sent: u64,
+    /// The request that is being sent.
+    message: Vec<u8>,
 }
 
 struct Connection {
@@ -108,11 +114,11 @@ struct Connection {
     since: Instant,
     /// Of the answer.
     received: usize,
-    answer: [u8; MESSAGE],
+    answer: [u8; ANSWER],
 }
 
 impl Load {
-    fn connect(port: u16, count: usize) -> io::Result<Load> {
+    fn connect(protocol: Protocol, port: u16, count: usize) -> io::Result<Load> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut connections = Vec::with_capacity(count);
         for place in 0..count {
@@ -130,13 +136,15 @@ impl Load {
                 request: 0,
                 since: Instant::now(),
                 received: 0,
-                answer: [0; MESSAGE],
+                answer: [0; ANSWER],
             });
         }
         Ok(Load {
+            protocol,
             epoll,
             connections,
             sent: 0,
+            message: Vec::new(),
         })
     }
 
@@ -153,10 +161,9 @@ impl Load {
         ];
         let start = Instant::now();
         let mut sent = 0;
-        for connection in &mut self.connections {
+        for place in 0..self.connections.len() {
             if sent < most {
-                connection.send(self.sent)?;
-                self.sent += 1;
+                self.send(place)?;
                 sent += 1;
             }
         }
@@ -164,14 +171,13 @@ impl Load {
             let ready = epoll::wait(&self.epoll, &mut events[..], None)?;
             let over = !time.is_zero() && start.elapsed() >= time;
             for event in &events[..ready] {
-                let connection = &mut self.connections[event.data.u64() as usize];
-                let Some(latency) = connection.receive()? else {
+                let place = event.data.u64() as usize;
+                let Some(latency) = self.connections[place].receive(self.protocol)? else {
                     continue;
                 };
                 latencies.push(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
                 if sent < most && !over {
-                    connection.send(self.sent)?;
-                    self.sent += 1;
+                    self.send(place)?;
                     sent += 1;
                 }
             }
@@ -184,18 +190,23 @@ impl Load {
             latencies: [500, 990, 999].map(|permille| at_permille(&latencies, permille)),
         })
     }
+
+    fn send(&mut self, place: usize) -> io::Result<()> {
+        self.protocol.request(self.sent, &mut self.message);
+        self.connections[place].send(self.sent, &self.message)?;
+        self.sent += 1;
+        Ok(())
+    }
 }
 
 impl Connection {
-    fn send(&mut self, request: u64) -> io::Result<()> {
-        let mut message = [0; MESSAGE];
-        message[..8].copy_from_slice(&request.to_le_bytes());
+    fn send(&mut self, request: u64, message: &[u8]) -> io::Result<()> {
         self.request = request;
         self.received = 0;
         self.since = Instant::now();
         // So few bytes always fit: the answer to what was sent before has come.
-        let sent = self.stream.write(&message)?;
-        if sent == MESSAGE {
+        let sent = self.stream.write(message)?;
+        if sent == message.len() {
             Ok(())
         } else {
             Err(io::Error::other("half a message was sent"))
@@ -203,24 +214,16 @@ impl Connection {
     }
 
     /// How long the request took, if the whole answer has come, and the right one.
-    fn receive(&mut self) -> io::Result<Option<Duration>> {
+    fn receive(&mut self, protocol: Protocol) -> io::Result<Option<Duration>> {
         match self.stream.read(&mut self.answer[self.received..]) {
-            Ok(0) => return Err(io::Error::other("the server hung up")),
+            Ok(0) => return Err(io::Error::other("the server hung up, or said too much")),
             Ok(n) => self.received += n,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error),
         }
-        if self.received < MESSAGE {
-            return Ok(None);
-        }
         let latency = self.since.elapsed();
-        if self.answer[..8] == self.request.to_le_bytes()
-            && self.answer[8..].iter().all(|&b| b == 0)
-        {
-            Ok(Some(latency))
-        } else {
-            Err(io::Error::other("that was not sent"))
-        }
+        let answered = protocol.is_answered(self.request, &self.answer[..self.received])?;
+        Ok(answered.then_some(latency))
     }
 }
 

@@ -1,65 +1,31 @@
-//! The echo servers, one for each peer, as their documentation writes them. One worker each.
+//! Echo: the servers, one for each peer, as their documentation writes them. One worker each.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::process::ExitCode;
-use std::sync::mpsc::{self, Sender};
-use std::thread;
+use std::sync::mpsc::Sender;
 
-use rustix::time::{ClockId, clock_gettime};
+use super::server::Serve;
 
-use crate::pin;
+/// What is sent and comes back. It starts with the number of the request.
+pub(super) const MESSAGE: usize = 64;
 
 const BUFFER: usize = 4096;
 
-/// An echo server for the driver: says its port, then its CPU time whenever it is sent a line.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Server {
-    /// Who serves
-    peer: String,
-    /// The processor to run on
-    cpu: usize,
-}
+pub(super) const SERVERS: &[(&str, Serve)] = &[
+    ("sisal", sisal),
+    ("tokio current_thread", tokio),
+    ("may", may),
+];
 
-pub(super) const PEERS: [&str; 3] = ["sisal", "tokio current_thread", "may"];
-
-impl Server {
-    /// Serves until standard input ends.
-    pub fn serve(&self) -> ExitCode {
-        match self.answer() {
-            Ok(()) => std::process::exit(0),
-            Err(error) => {
-                eprintln!("echo server, {}: {error}", self.peer);
-                ExitCode::FAILURE
-            }
-        }
+pub(super) fn is_answered(number: u64, received: &[u8]) -> io::Result<bool> {
+    if received.len() < MESSAGE {
+        return Ok(false);
     }
-
-    fn answer(&self) -> io::Result<()> {
-        super::client::raise_descriptors()?;
-        pin::pin(&[self.cpu])?;
-        let run = match self.peer.as_str() {
-            "sisal" => sisal,
-            "tokio current_thread" => tokio,
-            "may" => may,
-            other => return Err(io::Error::other(format!("nobody is called {other}"))),
-        };
-        let (tx, rx) = mpsc::channel();
-        thread::spawn(move || {
-            if let Err(error) = run(&tx) {
-                eprintln!("echo server: {error}");
-                std::process::exit(1);
-            }
-        });
-        let address = rx.recv().map_err(io::Error::other)?;
-        let mut out = io::stdout();
-        writeln!(out, "{}", address.port())?;
-        for line in io::stdin().lock().lines() {
-            line?;
-            let time = clock_gettime(ClockId::ProcessCPUTime);
-            writeln!(out, "{}", time.tv_sec * 1_000_000_000 + time.tv_nsec)?;
-        }
-        Ok(())
+    let (start, rest) = received.split_at(8);
+    if start == number.to_le_bytes() && rest.len() == MESSAGE - 8 && rest.iter().all(|&b| b == 0) {
+        Ok(true)
+    } else {
+        Err(io::Error::other("that was not sent"))
     }
 }
 
