@@ -37,6 +37,8 @@ pub(crate) struct Source<S> {
     /// What serves after `first`. Operations under way count what they use.
     later: Mutex<Option<Arc<Registration>>>,
     places: Places,
+    /// The last read took all that there was: the next one begins with its wait.
+    drained: AtomicBool,
     /// There was urgent data: from then on waits are in the list.
     urgent: AtomicBool,
     socket: S,
@@ -90,6 +92,7 @@ impl<S: AsFd> Source<S> {
             outlived: AtomicBool::new(false),
             later: Mutex::new(None),
             places: Places::new(),
+            drained: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             socket,
         }
@@ -189,10 +192,17 @@ impl<S: AsFd> Source<S> {
             false => Direction::Write,
         };
         let mut registration = self.registration()?;
+        // Relaxed: at worst there is a look too many, or a wait that ends at once.
+        let mut drained = direction == Direction::Read && self.drained.load(Ordering::Relaxed);
         loop {
-            let done = self.try_now(&registration, direction, |fd| attempt(fd, false));
-            if let Some(done) = done {
-                return done.map_err(Into::into);
+            if drained {
+                drained = false;
+                self.drained.store(false, Ordering::Relaxed);
+            } else {
+                let done = self.try_now(&registration, direction, |fd| attempt(fd, false));
+                if let Some(done) = done {
+                    return done.map_err(Into::into);
+                }
             }
             // Relaxed: set by an earlier read, of whose data it says something.
             if wait != Wait::Ever || interest.is_error() || self.urgent.load(Ordering::Relaxed) {
@@ -231,6 +241,9 @@ impl<S: AsFd> Source<S> {
                         done = Some(Ok(result));
                         return match took {
                             Took::Less if !self.sees_urgent(registration) => {
+                                if direction == Direction::Read {
+                                    self.drained.store(true, Ordering::Relaxed);
+                                }
                                 Err(io::ErrorKind::WouldBlock.into())
                             }
                             Took::Less | Took::All => Ok(()),
