@@ -108,10 +108,13 @@ fn no_datagram_that_was_taken_is_lost() {
     let socket = Arc::new(socket);
     let got = Arc::new(Mutex::new(Vec::new()));
     let gets = got.clone();
+    // So that a reader does not get far while this thread waits for its turn.
+    let most = Arc::new(AtomicUsize::new(0));
+    let allowed = most.clone();
     let sender = thread::spawn(move || {
         let (sender, _) = bound();
         for n in 0..TOTAL {
-            until(|| gets.lock().unwrap().len() + 50 > n);
+            until(|| gets.lock().unwrap().len() + 50 > n && allowed.load(Ordering::SeqCst) > n);
             sender.send_to(&(n as u64).to_le_bytes(), at).unwrap();
         }
     });
@@ -130,6 +133,7 @@ fn no_datagram_that_was_taken_is_lost() {
             }
         });
         let enough = got.lock().unwrap().len() + rng.range(0, 400);
+        most.store(enough + 50, Ordering::SeqCst);
         until(|| got.lock().unwrap().len() >= enough.min(TOTAL));
         if ended % 2 == 0 {
             reader.cancel();
