@@ -44,6 +44,7 @@ mod rows;
 mod side;
 mod statistics;
 mod table;
+mod targets;
 
 pub use body::Body;
 pub use conditions::Conditions;

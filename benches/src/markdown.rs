@@ -14,6 +14,8 @@ const COLUMNS: [&str; 6] = [
     "quartiles",
 ];
 
+const TARGETS: [&str; 4] = ["target", "at most", "measured", ""];
+
 impl Report {
     /// Where, with what and when: a line each.
     pub(crate) fn about(&self) -> Vec<String> {
@@ -69,6 +71,25 @@ impl Report {
              $ cargo run --release -p sisal-benches -- render     # writes this page from target/bench-report/report.json\n\
              ```\n",
         );
+        text.push_str("\n## Targets\n\n");
+        let verdicts = self.verdicts();
+        let lines: Vec<[String; 4]> = verdicts
+            .iter()
+            .map(|verdict| {
+                [
+                    verdict.what.clone(),
+                    verdict.most.clone(),
+                    verdict.measured.clone(),
+                    verdict.outcome.to_string(),
+                ]
+            })
+            .collect();
+        text.push_str(&aligned(TARGETS, &[1, 2], &lines));
+        let mut whys: Vec<&str> = verdicts.iter().filter_map(|verdict| verdict.why).collect();
+        whys.dedup();
+        for why in whys {
+            writeln!(text, "\nMissed because {why}.").expect("a String takes any text");
+        }
         for group in self.groups() {
             writeln!(text, "\n## {group}\n").expect("a String takes any text");
             let rows: Vec<&Row> = self.rows.iter().filter(|row| row.group == group).collect();

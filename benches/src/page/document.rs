@@ -21,6 +21,8 @@ impl Report {
         );
         html.push_str("<h1>Sisal beside its peers</h1>\n");
         html.push_str(&self.header());
+        html.push_str("<h2 id=\"targets\">Targets</h2>\n");
+        html.push_str(&self.targets());
         html.push_str("<h2 id=\"summary\">In short</h2>\n");
         html.push_str(&self.summary());
         for group in self.groups() {
@@ -58,6 +60,28 @@ impl Report {
              Only ratios of one run mean anything.</p>\n\
              <p>Repeat it: <code>cargo run --release -p sisal-benches -- all</code></p>\n",
         );
+        html
+    }
+
+    fn targets(&self) -> String {
+        let mut html = String::from(
+            "<div class=\"wide\"><table>\n<thead><tr><th>target</th><th class=\"n\">at most</th><th class=\"n\">measured</th>\
+             <th></th></tr></thead>\n<tbody>\n",
+        );
+        for verdict in self.verdicts() {
+            let why = verdict.why.map(|why| format!(": {why}"));
+            writeln!(
+                html,
+                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}{}</td></tr>",
+                escape(&verdict.what),
+                verdict.most,
+                verdict.measured,
+                verdict.outcome,
+                escape(&why.unwrap_or_default())
+            )
+            .expect("a String takes any text");
+        }
+        html.push_str("</tbody>\n</table></div>\n");
         html
     }
 
