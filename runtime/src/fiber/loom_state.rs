@@ -150,7 +150,6 @@ impl Home {
         self.thread.set(thread::current()).expect("one worker");
         // SAFETY: nobody queues a fresh fiber.
         self.bound.with_mut(|bound| unsafe { *bound = 7 });
-        fiber.begin();
         let header = &**fiber;
         let fiber = OnStack { home: self, header };
         fiber.touch();
@@ -343,6 +342,7 @@ fn loom_one_token() {
     explore(1, || {
         let (own, fiber) = fiber(Home::new(), || ());
         fiber.wake(TOKEN);
+        assert!(fiber.park());
         fiber.begin(); // moves the first to `pending`
         fiber.wake(TOKEN);
         assert!(fiber.take(TOKEN));
@@ -357,7 +357,6 @@ fn loom_one_token() {
 fn loom_queued_exactly_once() {
     explore(2, || {
         let state = Arc::new(State::new());
-        let _ = state.begin();
         assert!(!state.park());
         let other = {
             let state = state.clone();

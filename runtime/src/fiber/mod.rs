@@ -36,7 +36,7 @@ pub(crate) use chunks::Records;
 pub(crate) use id::{IdSupply, Identity, Named};
 pub(crate) use locals::Destroyed;
 pub(crate) use may_unwind::caught;
-pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
+pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed, Vtable, plant};
 pub(crate) use retire::{leaving, retire};
 pub(crate) use running::Running;
 pub(crate) use schedule::{Lent, OnEnd, Schedule, SwitchHooks};

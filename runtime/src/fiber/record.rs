@@ -20,6 +20,7 @@
 //! 5. `join_waker`: the join handle between `State::claim_waker` and `State::publish_waker`;
 //!    the body after a `State::finish` that saw `JOIN_WAKER`.
 
+use std::alloc::Layout;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -32,7 +33,7 @@ use std::task::Waker;
 use switch_asm::arch;
 use switch_asm::stack::{SlabStack, StackPointer};
 
-use super::block;
+use super::block::{self, Blocks};
 use super::id::{FiberId, Identity, Named};
 use super::locals::Locals;
 use super::schedule::{Lent, OnEnd};
@@ -105,15 +106,34 @@ pub(crate) struct Extra {
 }
 
 /// What the record does for its closure and result type.
-pub(super) struct Vtable {
+pub(crate) struct Vtable {
     /// Runs the closure on the current (fiber) stack and ends the fiber.
     pub(super) run: unsafe fn(FiberPtr),
     /// Ends a fiber that never ran, because of the given error.
     pub(super) refuse: unsafe fn(FiberPtr, JoinError),
     /// Moves the result out; see `body::take`.
     pub(super) take: unsafe fn(FiberPtr, *mut ()),
-    /// Frees the record.
-    dealloc: unsafe fn(FiberPtr),
+    /// Of the record.
+    layout: Layout,
+}
+
+impl Vtable {
+    #[inline]
+    pub(crate) fn of<F, T>() -> &'static Vtable
+    where
+        F: FnOnce() -> T,
+    {
+        struct Of<F, T>(F, T);
+        impl<F: FnOnce() -> T, T> Of<F, T> {
+            const VTABLE: Vtable = Vtable {
+                run: super::body::run::<F, T>,
+                refuse: super::body::refuse::<F, T>,
+                take: super::body::take::<F, T>,
+                layout: Layout::new::<Record<F, T>>(),
+            };
+        }
+        &Of::<F, T>::VTABLE
+    }
 }
 
 /// The life of a record's contents.
@@ -234,6 +254,46 @@ unsafe impl Send for FiberRef {}
 // SAFETY: shared access is by the list at the top of this file.
 unsafe impl Sync for FiberRef {}
 
+/// The first half of a record: memory for it, its header written. The rest is [`FiberRef::fill`]ed in. (No type of
+/// the user's is in here, so that this is one function, and writes the header where it stays.)
+#[inline]
+pub(crate) fn plant(seed: Seed<'_>, blocks: Option<&Blocks>, vtable: &'static Vtable) -> FiberPtr {
+    let (record, scheduler) = block::allocate(vtable.layout, &seed.scheduler, blocks);
+    let record = record.cast::<Header>();
+    let header = Header {
+        state: match seed.hooked {
+            true => State::hooked(),
+            false => State::new(),
+        },
+        home: AtomicU32::new(u32::MAX),
+        sp: Cell::new(None),
+        base: Cell::new(None),
+        pending: Cell::new(0),
+        depth: Cell::new(0),
+        shield: Cell::new(0),
+        ready_ops: Cell::new(0),
+        next: AtomicPtr::new(std::ptr::null_mut()),
+        refs: AtomicUsize::new(2),
+        vtable,
+        stack: Cell::new(MaybeUninit::uninit()),
+        bound_at: Cell::new(usize::MAX),
+        frames: Frames::new(),
+        root: Cell::new(0),
+        left_unwinding: Cell::new(0),
+        unwound: Cell::new(false),
+        scheduler,
+        join_waker: UnsafeCell::new(None),
+        id: seed.id,
+        spawned_at: seed.spawned_at,
+        entered: Entered::default(),
+        extra: seed.extra,
+        locals: Locals::new(),
+    };
+    // SAFETY: allocated just now for a record, whose header is its beginning.
+    unsafe { record.write(header) };
+    FiberPtr(record)
+}
+
 impl FiberRef {
     /// Makes a record. The two references are the fiber's own, which its end gives up
     /// (`FiberPtr`), and one for a join handle.
@@ -242,51 +302,30 @@ impl FiberRef {
     /// The caller keeps everything that `F` and `T` borrow alive until the fiber has ended (S5),
     /// and either both are `Send`, or nobody but the calling thread, which is a worker, may start the
     /// fiber, and the join handle is `Send` only if `T` is (S2).
+    #[cfg(test)]
     pub(crate) unsafe fn make<F, T>(seed: Seed<'_>, closure: F) -> (FiberPtr, FiberRef)
     where
         F: FnOnce() -> T,
     {
-        let (record, scheduler) = block::allocate::<Record<F, T>>(&seed.scheduler);
-        let contents = Record {
-            header: Header {
-                state: match seed.hooked {
-                    true => State::hooked(),
-                    false => State::new(),
-                },
-                home: AtomicU32::new(u32::MAX),
-                sp: Cell::new(None),
-                base: Cell::new(None),
-                pending: Cell::new(0),
-                depth: Cell::new(0),
-                shield: Cell::new(0),
-                ready_ops: Cell::new(0),
-                next: AtomicPtr::new(std::ptr::null_mut()),
-                refs: AtomicUsize::new(2),
-                vtable: &Vtable {
-                    run: super::body::run::<F, T>,
-                    refuse: super::body::refuse::<F, T>,
-                    take: super::body::take::<F, T>,
-                    dealloc: dealloc::<F, T>,
-                },
-                stack: Cell::new(MaybeUninit::uninit()),
-                bound_at: Cell::new(usize::MAX),
-                frames: Frames::new(),
-                root: Cell::new(0),
-                left_unwinding: Cell::new(0),
-                unwound: Cell::new(false),
-                scheduler,
-                join_waker: UnsafeCell::new(None),
-                id: seed.id,
-                spawned_at: seed.spawned_at,
-                entered: Entered::default(),
-                extra: seed.extra,
-                locals: Locals::new(),
-            },
-            stage: UnsafeCell::new(Stage::Closure(closure)),
-        };
-        // SAFETY: allocated just now for a value of this type.
-        unsafe { record.write(contents) };
-        let fiber = FiberPtr(record.cast());
+        // SAFETY: by contract; the vtable is of these types.
+        unsafe { FiberRef::fill::<F, T>(plant(seed, None, Vtable::of::<F, T>()), closure) }
+    }
+
+    /// Puts the closure into a record that was [planted](plant): the second half of making one. The two references
+    /// are the fiber's own, which its end gives up (`FiberPtr`), and one for a join handle.
+    ///
+    /// # Safety
+    /// As for `make`. The record was planted with `Vtable::of::<F, T>()`, and nobody else knows it.
+    #[inline]
+    pub(crate) unsafe fn fill<F, T>(fiber: FiberPtr, closure: F) -> (FiberPtr, FiberRef)
+    where
+        F: FnOnce() -> T,
+    {
+        // SAFETY: memory for a record of these types, which nobody else uses yet.
+        unsafe {
+            let stage = &raw mut (*fiber.record::<F, T>()).stage;
+            UnsafeCell::raw_get(stage).write(Stage::Closure(closure));
+        }
         (fiber, FiberRef(fiber))
     }
 
@@ -315,6 +354,7 @@ impl FiberRef {
         std::mem::ManuallyDrop::new(self).0
     }
 
+    #[inline]
     pub(crate) fn ptr(&self) -> FiberPtr {
         self.0
     }
@@ -355,6 +395,7 @@ impl FiberRef {
 
 impl std::ops::Deref for FiberRef {
     type Target = Header;
+    #[inline(always)]
     fn deref(&self) -> &Header {
         // SAFETY: this reference is counted, so the record is live.
         unsafe { self.0.header() }
@@ -369,12 +410,12 @@ impl Clone for FiberRef {
 }
 
 impl Drop for FiberRef {
+    #[inline]
     fn drop(&mut self) {
         // A count of 1 is this holder's: nobody else can make it more, so it needs no decrement.
         // Acquire pairs with the Release of every other holder's decrement, Release says that what
         // this one did to the record comes before the end.
         if self.refs.load(Ordering::Acquire) == 1 || self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let dealloc = self.vtable.dealloc;
             // SAFETY: that was the last reference.
             unsafe { dealloc(self.0) }
         }
@@ -386,10 +427,12 @@ impl Header {
         self.extra.as_ref()?.name.as_deref()
     }
 
+    #[inline]
     pub(crate) fn stack_size(&self) -> Option<usize> {
         self.extra.as_ref()?.stack_size
     }
 
+    #[inline]
     pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
         self.spawned_at
     }
@@ -405,6 +448,15 @@ impl Header {
     /// See `Extra::sheltered`.
     pub(crate) fn is_sheltered(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| extra.sheltered)
+    }
+
+    /// Whether something is left that has a destructor. Every field with one is looked at here.
+    #[inline]
+    fn has_leftovers(&mut self) -> bool {
+        self.extra.is_some()
+            || self.join_waker.get_mut().is_some()
+            || !self.entered.is_empty()
+            || !self.locals.is_empty()
     }
 
     /// For messages while the fiber lives.
@@ -469,6 +521,7 @@ impl Header {
         self.pending.get() & reason != 0 || self.state.has(reason)
     }
 
+    #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.state.is_done()
     }
@@ -514,17 +567,19 @@ impl fmt::Debug for Header {
 /// Called once, by whoever gave up the last reference.
 #[inline(never)]
 #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
-unsafe fn dealloc<F, T>(fiber: FiberPtr) {
-    let record = fiber.0.cast::<Record<F, T>>();
-    // SAFETY: the record was made by `FiberRef::make` with these types, and nobody holds it. Its
-    // stage is `Empty` (rule 4), so nothing that the closure borrowed is touched here, and nothing that
-    // has to stay on the fiber's thread: `locals` drops nothing.
+unsafe fn dealloc(fiber: FiberPtr) {
+    // SAFETY: the record was planted and filled, and nobody holds it. Its stage is `Empty` (rule 4): there is nothing of
+    // the closure's or the result's to drop, and nothing that has to stay on the fiber's thread: `locals` drops nothing.
     unsafe {
-        // A handle's waker that its clone's panic left behind may be anybody's code (S11).
-        super::body::drop_contained((*record.as_ptr()).header.join_waker.get_mut().take());
-        let scheduler = (&raw const (*record.as_ptr()).header.scheduler).read();
-        record.drop_in_place();
-        block::free(record, scheduler);
+        let header = &mut *fiber.0.as_ptr();
+        let layout = header.vtable.layout;
+        let scheduler = (&raw const header.scheduler).read();
+        if header.has_leftovers() {
+            // A handle's waker that its clone's panic left behind may be anybody's code (S11).
+            super::body::drop_contained(header.join_waker.get_mut().take());
+            std::ptr::drop_in_place(header);
+        }
+        block::free(fiber.0.cast(), layout, scheduler);
     }
     stays();
 }

@@ -18,7 +18,7 @@ use super::worker::Worker;
 use crate::current;
 use crate::driver::{BlockingPool, BlockingThreads, Spawner, TokioHandle};
 use crate::error::JoinError;
-use crate::fiber::{FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
+use crate::fiber::{Blocks, FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
 use crate::keep::stays;
 use crate::overflow::Grounds;
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
@@ -149,11 +149,14 @@ impl Shared {
         Some(unsafe { &*worker.cast::<Worker>() })
     }
 
-    /// An id for a fiber that the caller is about to make.
-    pub(crate) fn next_id(&self) -> FiberId {
+    /// Calls `make` with an id for a fiber that the caller is about to make, and with the memory for records of the
+    /// caller's worker, if it is one of this runtime's: a block of another's would keep that one's memory for as long as
+    /// it is at hand here.
+    #[inline]
+    pub(crate) fn with_supplies<R>(&self, make: impl FnOnce(FiberId, Option<&Blocks>) -> R) -> R {
         match self.local_worker() {
-            Some(worker) => worker.ids.next(),
-            None => FiberId::next(),
+            Some(worker) => make(worker.ids.next(), Some(&worker.context.blocks)),
+            None => make(FiberId::next(), None),
         }
     }
 
@@ -185,7 +188,7 @@ impl Shared {
     /// Counts a fiber that `worker`, the caller's, spawns. False: the runtime is closed, and the
     /// fiber has ended.
     fn admit(&self, worker: &Worker, fiber: FiberPtr) -> bool {
-        let count = &self.workers[worker.index].count;
+        let count = &worker.remote().count;
         bump(&count.spawned);
         if !worker.is_on_fiber() {
             // No live fiber keeps the runtime up meanwhile: as in `spawn_outside`.
@@ -208,7 +211,7 @@ impl Shared {
         if !self.admit(worker, fiber) {
             return;
         }
-        if self.workers.len() == 1 {
+        if worker.queues.is_alone() {
             return worker.push_fresh(fiber);
         }
         if worker.may_start() {

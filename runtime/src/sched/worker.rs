@@ -4,6 +4,7 @@ mod run;
 mod search;
 
 use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -31,6 +32,8 @@ mod loom_placement;
 pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
+    /// What the others see of this worker, in `shared`.
+    remote: NonNull<Remote>,
     pub(super) queues: Queues,
     pub(super) context: Context,
     /// Every started fiber that has not ended, at its header's `bound_at`.
@@ -120,7 +123,8 @@ impl Worker {
     fn new(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, reactor: Reactor) -> Worker {
         Worker {
             index,
-            queues: Queues::new(deque, index),
+            remote: NonNull::from(&*shared.workers[index]),
+            queues: Queues::new(deque, index, shared.config.workers),
             context: Context {
                 fiber: Cell::new(None),
                 unwinding: Unwinding::new(),
@@ -151,8 +155,10 @@ impl Worker {
         }
     }
 
-    fn remote(&self) -> &Remote {
-        &self.shared.workers[self.index]
+    #[inline]
+    pub(super) fn remote(&self) -> &Remote {
+        // SAFETY: it is in `shared`, which is counted here and moves nothing.
+        unsafe { self.remote.as_ref() }
     }
 
     /// One poll of the root future: fibers until there are none, or tokio has to have a look.
@@ -234,6 +240,7 @@ impl Worker {
     /// A spawn of this worker's.
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.queues.push_fresh(fiber);
+        self.tell_fresh();
         self.ask_turn();
     }
 

@@ -110,7 +110,6 @@ impl Worker {
         bound.push(fiber);
         self.publish_load(bound.len() as u64);
         drop(bound);
-        header.begin();
         // SAFETY: on this worker's stack; bound just now.
         Some(self.on(fiber, || unsafe { fiber::start(fiber, stack) }))
     }
