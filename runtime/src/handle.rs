@@ -269,16 +269,15 @@ impl Handle {
         vtable: &'static Vtable,
     ) -> FiberPtr {
         let shared = &*self.shared;
-        let fiber = shared.with_supplies(|id, blocks| {
-            let seed = Seed {
-                id,
-                spawned_at,
-                scheduler: Lent::new(&self.shared),
-                hooked: shared.config.on_switch.is_some(),
-                extra: make_span(id, spawned_at, extra, shared.config.stack_size),
-            };
-            plant(seed, blocks, vtable)
-        });
+        let (id, blocks) = shared.supplies();
+        let seed = Seed {
+            id,
+            spawned_at,
+            scheduler: Lent::new(&self.shared),
+            hooked: shared.config.on_switch.is_some(),
+            extra: make_span(id, spawned_at, extra, shared.config.stack_size),
+        };
+        let fiber = plant(seed, blocks, vtable);
         stays();
         fiber
     }

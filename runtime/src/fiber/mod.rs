@@ -18,6 +18,7 @@ mod running;
 mod schedule;
 mod span;
 mod state;
+mod timers;
 mod unwind;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub(crate) use running::Running;
 pub(crate) use schedule::{Lent, OnEnd, Schedule, SwitchHooks};
 pub(crate) use span::{WorkerSpan, make_span};
 pub(crate) use state::{ASKED, CANCEL, EXPIRED, TOKEN, WOKEN};
+pub(crate) use timers::Timers;
 pub(crate) use unwind::{Resumed, Unwinding};
 
 pub use handle::{Fiber, Fiber as Thread};

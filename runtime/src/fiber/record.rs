@@ -5,7 +5,7 @@
 //! # Who may touch what, when
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
-//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `frames`,
+//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `timer_at`, `frames`,
 //!    `root`, `left_unwinding`, `unwound`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs
 //!    there (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the
 //!    record closes it.
@@ -20,6 +20,8 @@
 //! 5. `join_waker`: the join handle between `State::claim_waker` and `State::publish_waker`;
 //!    the body after a `State::finish` that saw `JOIN_WAKER`.
 
+mod plant;
+
 use std::alloc::Layout;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::cell::{Cell, UnsafeCell};
@@ -33,16 +35,19 @@ use std::task::Waker;
 use switch_asm::arch;
 use switch_asm::stack::{SlabStack, StackPointer};
 
-use super::block::{self, Blocks};
+use super::block;
 use super::id::{FiberId, Identity, Named};
 use super::locals::Locals;
 use super::schedule::{Lent, OnEnd};
 use super::span::{Entered, TaskSpan};
 use super::state::State;
+use super::timers::TimerPlace;
 use super::unwind::Frames;
 use crate::error::JoinError;
 use crate::keep::stays;
 use crate::shim::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+pub(crate) use plant::plant;
 
 /// Bytes of a record that a switch touches.
 const SWITCHED: usize = 64;
@@ -71,7 +76,9 @@ pub(crate) struct Header {
     /// other pieces than it is read, so that the processor has to wait for them.)
     pub(super) stack: Cell<MaybeUninit<SlabStack>>,
     /// Its place in its worker's list of bound fibers.
-    pub(crate) bound_at: Cell<usize>,
+    pub(crate) bound_at: Cell<u32>,
+    /// Its place in its worker's timers.
+    pub(super) timer_at: TimerPlace,
     /// The `timeout`s that it is inside, innermost first.
     pub(super) frames: Frames,
     /// An address in the frame where every unwind of the fiber ends; set while its closure runs.
@@ -193,6 +200,18 @@ impl FiberPtr {
         prefetch(record + SWITCHED - 1);
     }
 
+    /// Asks for what a timer and the wake that follows touch.
+    #[inline(always)]
+    pub(super) fn prefetch_timer(self) {
+        self.prefetch_record();
+        prefetch(self.0.as_ptr().addr() + std::mem::offset_of!(Header, timer_at));
+    }
+
+    /// Whether that is its header.
+    pub(super) fn is(self, header: &Header) -> bool {
+        std::ptr::eq(self.0.as_ptr(), header)
+    }
+
     /// Asks for the part of the stack that a switch touches.
     ///
     /// # Safety
@@ -253,46 +272,6 @@ pub(crate) struct FiberRef(FiberPtr);
 unsafe impl Send for FiberRef {}
 // SAFETY: shared access is by the list at the top of this file.
 unsafe impl Sync for FiberRef {}
-
-/// The first half of a record: memory for it, its header written. The rest is [`FiberRef::fill`]ed in. (No type of
-/// the user's is in here, so that this is one function, and writes the header where it stays.)
-#[inline]
-pub(crate) fn plant(seed: Seed<'_>, blocks: Option<&Blocks>, vtable: &'static Vtable) -> FiberPtr {
-    let (record, scheduler) = block::allocate(vtable.layout, &seed.scheduler, blocks);
-    let record = record.cast::<Header>();
-    let header = Header {
-        state: match seed.hooked {
-            true => State::hooked(),
-            false => State::new(),
-        },
-        home: AtomicU32::new(u32::MAX),
-        sp: Cell::new(None),
-        base: Cell::new(None),
-        pending: Cell::new(0),
-        depth: Cell::new(0),
-        shield: Cell::new(0),
-        ready_ops: Cell::new(0),
-        next: AtomicPtr::new(std::ptr::null_mut()),
-        refs: AtomicUsize::new(2),
-        vtable,
-        stack: Cell::new(MaybeUninit::uninit()),
-        bound_at: Cell::new(usize::MAX),
-        frames: Frames::new(),
-        root: Cell::new(0),
-        left_unwinding: Cell::new(0),
-        unwound: Cell::new(false),
-        scheduler,
-        join_waker: UnsafeCell::new(None),
-        id: seed.id,
-        spawned_at: seed.spawned_at,
-        entered: Entered::default(),
-        extra: seed.extra,
-        locals: Locals::new(),
-    };
-    // SAFETY: allocated just now for a record, whose header is its beginning.
-    unsafe { record.write(header) };
-    FiberPtr(record)
-}
 
 impl FiberRef {
     /// Makes a record. The two references are the fiber's own, which its end gives up

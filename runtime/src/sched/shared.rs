@@ -149,14 +149,14 @@ impl Shared {
         Some(unsafe { &*worker.cast::<Worker>() })
     }
 
-    /// Calls `make` with an id for a fiber that the caller is about to make, and with the memory for records of the
-    /// caller's worker, if it is one of this runtime's: a block of another's would keep that one's memory for as long as
-    /// it is at hand here.
+    /// For a fiber that the caller is about to make: an id, and the memory for records of the caller's worker, if it is
+    /// one of this runtime's. (A block of another's would keep that one's memory for as long as it is at hand here.) Not
+    /// kept any longer than the call that asked for it.
     #[inline]
-    pub(crate) fn with_supplies<R>(&self, make: impl FnOnce(FiberId, Option<&Blocks>) -> R) -> R {
+    pub(crate) fn supplies(&self) -> (FiberId, Option<&Blocks>) {
         match self.local_worker() {
-            Some(worker) => make(worker.ids.next(), Some(&worker.context.blocks)),
-            None => make(FiberId::next(), None),
+            Some(worker) => (worker.ids.next(), Some(&worker.context.blocks)),
+            None => (FiberId::next(), None),
         }
     }
 

@@ -15,7 +15,7 @@ use super::start::Starting;
 use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, Waits, has_budget_remaining};
-use crate::fiber::{Blocks, FiberPtr, IdSupply, Unwinding, WorkerSpan};
+use crate::fiber::{Blocks, FiberPtr, IdSupply, Timers, Unwinding, WorkerSpan};
 use crate::overflow::{AlternateStack, Killer};
 use crate::shim::Ordering;
 use crate::shim::deque::Worker as Deque;
@@ -131,6 +131,7 @@ impl Worker {
                 cancel_deferred: Cell::new(false),
                 awaiting_ends: Cell::new(0),
                 blocks: Blocks::new(),
+                timers: Timers::new(),
                 killer: shared.config.kill_on_overflow.clone().map(Killer::new),
                 probe: Arc::clone(&shared.workers[index].probe),
                 reactor,
@@ -169,8 +170,20 @@ impl Worker {
         self.wake_up(reactor);
         let stats = &self.remote().stats;
         add(&stats.turns, 1);
+        let timers = &self.context.timers;
+        if !timers.is_empty() {
+            timers.fire();
+        }
         let turn = self.run_fibers();
         self.in_turn.set(false);
+        // Only fibers, in turns, begin to sleep: what is the next now stays the next.
+        let turn = match turn {
+            Turn::Sleep => timers.time_left().map_or(turn, Turn::SleepFor),
+            Turn::SleepFor(time) => {
+                Turn::SleepFor(timers.time_left().map_or(time, |left| time.min(left)))
+            }
+            Turn::Again | Turn::Exit => turn,
+        };
         stats
             .ready
             .store(self.queues.ready_len(), Ordering::Relaxed);
@@ -238,6 +251,7 @@ impl Worker {
     }
 
     /// A spawn of this worker's.
+    #[inline]
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.queues.push_fresh(fiber);
         self.tell_fresh();
@@ -261,6 +275,7 @@ impl Worker {
     }
 
     /// Outside a turn (the reactor calls a waker, an async task spawns): asks for the next one.
+    #[inline]
     fn ask_turn(&self) {
         if !self.in_turn.get() && !self.turn_asked.replace(true) {
             self.remote().wake_reactor();

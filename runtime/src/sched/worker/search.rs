@@ -18,7 +18,9 @@ impl Worker {
             .queues
             .pick(shared, index, || self.may_start(), || self.is_impatient());
         if pick.is_some() || self.queues.is_alone() {
-            self.tell_fresh();
+            if let Some(Pick::Fresh(_)) = pick {
+                self.tell_fresh();
+            }
             if self.searching.get() {
                 self.stop_searching();
             }
