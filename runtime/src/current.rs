@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use crate::driver::Reactor;
-use crate::fiber::{Blocks, FiberPtr, Running, Unwinding};
+use crate::fiber::{Blocks, FiberPtr, Running, Timers, Unwinding};
 use crate::keep::stays;
 use crate::overflow::Killer;
 use crate::stall::Probe;
@@ -30,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) awaiting_ends: Cell<usize>,
     /// Memory for records.
     pub(crate) blocks: Blocks,
+    /// Its fibers that sleep.
+    pub(crate) timers: Timers,
     /// There if an overflow may end just its fiber.
     pub(crate) killer: Option<Killer>,
     /// By which others ask this thread what it runs.
@@ -106,6 +108,20 @@ pub(crate) fn blocks<R>(runtime: *const (), f: impl FnOnce(&Blocks) -> R) -> Opt
     // SAFETY: as in `state`.
     let context = unsafe { CURRENT.get().as_ref() }?;
     let result = (context.runtime == runtime).then(|| f(&context.blocks));
+    stays();
+    result
+}
+
+/// Calls `f`, which does not switch, with this worker's timers.
+///
+/// # Panics
+/// Off a worker.
+#[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
+pub(crate) fn timers<R>(f: impl FnOnce(&Timers) -> R) -> R {
+    // SAFETY: as in `state`.
+    let context = unsafe { CURRENT.get().as_ref() };
+    let result = f(&context.expect("only a worker has timers").timers);
     stays();
     result
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::current::{self, ThreadState};
 use crate::driver::Spawner;
-use crate::fiber::{Extra, FiberRef, Lent, Seed, make_span};
+use crate::fiber::{Extra, FiberPtr, FiberRef, Lent, Seed, Vtable, make_span, plant};
 use crate::join::JoinHandle;
+use crate::keep::stays;
 use crate::metrics::Metrics;
 use crate::runtime;
 use crate::sched::Shared;
@@ -227,7 +228,10 @@ impl Handle {
         F: FnOnce() -> T,
     {
         // SAFETY: by contract.
-        let (fiber, counted) = unsafe { FiberRef::make(self.seed(spawned_at, extra), f) };
+        let (fiber, counted) = unsafe {
+            let fiber = self.plant(spawned_at, extra, Vtable::of::<F, T>());
+            FiberRef::fill::<F, T>(fiber, f)
+        };
         self.shared.spawn(fiber);
         counted
     }
@@ -247,20 +251,35 @@ impl Handle {
         T: 'static,
     {
         // SAFETY: nothing is borrowed, and the fiber goes to this thread's worker alone (S2).
-        let (fiber, counted) = unsafe { FiberRef::make(self.seed(spawned_at, extra), f) };
+        let (fiber, counted) = unsafe {
+            let fiber = self.plant(spawned_at, extra, Vtable::of::<F, T>());
+            FiberRef::fill::<F, T>(fiber, f)
+        };
         self.shared.spawn_local(fiber);
         counted
     }
 
-    fn seed(&self, spawned_at: &'static Location<'static>, extra: Option<Box<Extra>>) -> Seed<'_> {
-        let id = self.shared.next_id();
-        Seed {
+    /// A record without its closure, for `FiberRef::fill`.
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
+    fn plant(
+        &self,
+        spawned_at: &'static Location<'static>,
+        extra: Option<Box<Extra>>,
+        vtable: &'static Vtable,
+    ) -> FiberPtr {
+        let shared = &*self.shared;
+        let (id, blocks) = shared.supplies();
+        let seed = Seed {
             id,
             spawned_at,
             scheduler: Lent::new(&self.shared),
-            hooked: self.shared.config.on_switch.is_some(),
-            extra: make_span(id, spawned_at, extra, self.shared.config.stack_size),
-        }
+            hooked: shared.config.on_switch.is_some(),
+            extra: make_span(id, spawned_at, extra, shared.config.stack_size),
+        };
+        let fiber = plant(seed, blocks, vtable);
+        stays();
+        fiber
     }
 }
 

@@ -171,15 +171,20 @@ impl<T> RawJoin<T> {
     pub(crate) fn join(mut self) -> Result<T, JoinError> {
         match current::state() {
             ThreadState::Fiber(running) => {
-                if let Some(error) = self.refuse_itself() {
-                    return Err(error);
+                if running.ptr() == self.fiber.record().ptr() {
+                    return Err(JoinError::itself(self.fiber.record().identity()));
                 }
                 // Also when there is nothing to wait for: a loop of joins meets its cancellation.
                 running.unwind_if_cancelled();
+                // A waker need not be made for what has ended.
+                if self.is_finished() {
+                    return self.take();
+                }
                 // SAFETY: the waker is used in this frame only, and clones count.
                 let waker = unsafe { waker::borrowed_plain(running) };
                 loop {
-                    if let Poll::Ready(result) = self.poll(&waker) {
+                    // It is this fiber still: nothing in this loop calls anybody's code.
+                    if let Poll::Ready(result) = self.poll_other(&waker) {
                         return result;
                     }
                     running.park_for_end();
@@ -207,15 +212,29 @@ impl<T> RawJoin<T> {
         if let Some(error) = self.refuse_itself() {
             return Poll::Ready(Err(error));
         }
+        self.poll_other(waker)
+    }
+
+    /// The caller is another fiber, or none.
+    fn poll_other(&mut self, waker: &Waker) -> Poll<Result<T, JoinError>> {
         let record = self.fiber.record();
         // SAFETY: this is the only handle, and `&mut self` makes this call the only one.
         if unsafe { record.is_done() || !record.watch(waker) } {
-            // SAFETY: done; the result type is `T`.
-            let result = unsafe { record.take_result::<T>() };
-            self.taken = true;
-            return Poll::Ready(result.expect("`JoinHandle` polled after it gave its result"));
+            return Poll::Ready(self.take());
         }
         Poll::Pending
+    }
+
+    /// The result of a fiber that is done.
+    #[inline]
+    fn take(&mut self) -> Result<T, JoinError> {
+        assert!(!self.taken, "`JoinHandle` polled after it gave its result");
+        self.taken = true;
+        // SAFETY: the only handle; done, by its callers; the result type is `T`.
+        match unsafe { self.fiber.record().take_result::<T>() } {
+            Some(result) => result,
+            None => unreachable!("it is taken by its one handle, once"),
+        }
     }
 }
 

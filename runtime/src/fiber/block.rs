@@ -54,6 +54,7 @@ impl Blocks {
         blocks.pop()
     }
 
+    #[inline]
     fn push(&self, block: NonNull<u8>) {
         if self.get().len() == MOST {
             self.shed();
@@ -88,14 +89,19 @@ fn is_kept(layout: Layout) -> bool {
         && !cfg!(any(test, sisal_loom, miri))
 }
 
-/// Memory for an `R`, to be freed by [`free`], and its scheduler, which stays until then: a chunk counts it for all of
-/// its blocks, what is from the allocator by itself.
-pub(super) fn allocate<R>(scheduler: &Lent<'_>) -> (NonNull<R>, Lent<'static>) {
-    let layout = Layout::new::<R>();
+/// Memory for a record, to be freed by [`free`], and its scheduler, which stays until then: a chunk counts it for all of
+/// its blocks, what is from the allocator by itself. `blocks` are the caller's, if it is a worker of that scheduler; off those, one at a time.
+#[inline]
+pub(super) fn allocate(
+    layout: Layout,
+    scheduler: &Lent<'_>,
+    blocks: Option<&Blocks>,
+) -> (NonNull<u8>, Lent<'static>) {
     let (block, counted) = if is_kept(layout) {
-        // Off the runtime's workers: one at a time.
-        let block = current::blocks(scheduler.address(), |blocks| blocks.pop(scheduler))
-            .unwrap_or_else(|| keep(|| chunks::take_one(scheduler)).ok());
+        let block = match blocks {
+            Some(blocks) => blocks.pop(scheduler),
+            None => keep(|| chunks::take_one(scheduler)).ok(),
+        };
         // SAFETY: a chunk stays as long as one of its blocks is somebody's.
         (block, unsafe { Lent::lend(scheduler) })
     } else {
@@ -104,7 +110,7 @@ pub(super) fn allocate<R>(scheduler: &Lent<'_>) -> (NonNull<R>, Lent<'static>) {
         (block, Lent::counted(scheduler))
     };
     match block {
-        Some(block) => (block.cast(), counted),
+        Some(block) => (block, counted),
         None => handle_alloc_error(layout),
     }
 }
@@ -112,21 +118,21 @@ pub(super) fn allocate<R>(scheduler: &Lent<'_>) -> (NonNull<R>, Lent<'static>) {
 /// Frees what [`allocate`] gave. The value is not dropped.
 ///
 /// # Safety
-/// Both came from one `allocate::<R>`, are freed once, and are not used again.
-pub(super) unsafe fn free<R>(block: NonNull<R>, scheduler: Lent<'static>) {
-    let layout = Layout::new::<R>();
+/// Both came from one [`allocate`] with this layout, are freed once, and are not used again.
+#[inline]
+pub(super) unsafe fn free(block: NonNull<u8>, layout: Layout, scheduler: Lent<'static>) {
     if !is_kept(layout) {
         // SAFETY: by contract; `layout` is what it was allocated with.
         unsafe {
-            dealloc(block.cast().as_ptr(), layout);
+            dealloc(block.as_ptr(), layout);
             scheduler.give_up();
         }
         return;
     }
-    let kept = current::blocks(scheduler.address(), |blocks| blocks.push(block.cast()));
+    let kept = current::blocks(scheduler.address(), |blocks| blocks.push(block));
     if kept.is_none() {
         // SAFETY: by contract.
-        unsafe { chunks::give([block.cast()]) };
+        unsafe { chunks::give([block]) };
     }
 }
 

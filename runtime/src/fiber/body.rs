@@ -20,7 +20,7 @@ use crate::keep::stays;
 /// Switches to a fresh fiber on the given stack, and returns when it leaves that stack.
 ///
 /// # Safety
-/// On the stack of the worker that the fiber was just bound to, `State::begin` done.
+/// On the stack of the worker that the fiber was just bound to.
 pub(crate) unsafe fn start(fiber: FiberPtr, stack: SlabStack) -> AfterSwitch {
     // SAFETY: a fiber that has not ended is live; its worker may touch these cells (rule 2).
     let header = unsafe { fiber.header() };
@@ -37,8 +37,8 @@ pub(crate) unsafe fn start(fiber: FiberPtr, stack: SlabStack) -> AfterSwitch {
 /// Switches to a started fiber, and returns when it leaves its stack again.
 ///
 /// # Safety
-/// On the stack of the fiber's worker, `State::begin` done; the fiber has left its stack by
-/// `Running::suspend`.
+/// On the stack of the fiber's worker, which has begun the run if the fiber was parked; the fiber was never on its stack, or has left it
+/// by `Running::suspend`.
 #[inline]
 pub(crate) unsafe fn resume(fiber: FiberPtr) -> AfterSwitch {
     // SAFETY: a fiber that has not ended is live; its worker may touch these cells (rule 2).
@@ -175,8 +175,8 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     let stage = {
         // SAFETY: the body owns the stage until `finish` (rule 4).
         let stage = unsafe { (*fiber.record::<F, T>()).stage.get() };
-        // SAFETY: as above.
-        unsafe { *stage = Stage::Result(result) };
+        // SAFETY: as above. The closure was moved out, and `Empty` left, so there is nothing to drop.
+        unsafe { stage.write(Stage::Result(result)) };
         stage
     };
     if !header.state.has(HANDLE) {

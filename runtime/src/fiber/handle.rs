@@ -35,6 +35,7 @@ impl Fiber {
     }
 
     /// The record of a handle that was made by `from_ref`.
+    #[inline(always)]
     pub(crate) fn record(&self) -> &FiberRef {
         match &self.0 {
             Kind::Fiber(fiber) => fiber,

@@ -33,6 +33,11 @@ impl Locals {
         Locals(Cell::new(None))
     }
 
+    #[inline]
+    pub(super) fn is_empty(&mut self) -> bool {
+        self.0.get_mut().is_none()
+    }
+
     /// The value of `key`, made by `init` if there is none.
     pub(crate) fn get_or_init<T: 'static>(
         &self,
@@ -72,10 +77,16 @@ impl Locals {
     /// Destroys what has a destructor, newest first, and what the destructors make anew.
     #[inline]
     pub(super) fn destroy(&self) {
-        if let Some(map) = self.0.take() {
-            self.0.set(Some(map));
+        if self.has_map() {
             self.destroy_all();
         }
+    }
+
+    /// Not by a look at what is taken out: that would be put back, or dropped, if there was none too.
+    #[inline]
+    fn has_map(&self) -> bool {
+        // SAFETY: a look that no other use of the cell comes between: it is one thread's.
+        unsafe { &*self.0.as_ptr() }.is_some()
     }
 
     #[cold]
@@ -93,9 +104,11 @@ impl Locals {
     /// The last of the fiber: destroys what is left, and gives back the memory.
     #[inline]
     pub(super) fn free(&self) {
-        self.destroy();
-        // What has no destructor, and no user's code with it.
-        drop(self.0.take());
+        if self.has_map() {
+            self.destroy_all();
+            // What has no destructor, and no user's code with it.
+            drop(self.0.take());
+        }
     }
 }
 

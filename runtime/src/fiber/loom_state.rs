@@ -150,7 +150,6 @@ impl Home {
         self.thread.set(thread::current()).expect("one worker");
         // SAFETY: nobody queues a fresh fiber.
         self.bound.with_mut(|bound| unsafe { *bound = 7 });
-        fiber.begin();
         let header = &**fiber;
         let fiber = OnStack { home: self, header };
         fiber.touch();
@@ -255,7 +254,7 @@ pub(crate) fn against<S: Send + Sync + 'static, const N: usize>(
 /// The waker second sees PARKED and queues, the worker second sees NOTIFIED and queues.
 #[test]
 fn loom_wake_against_park() {
-    model(10, [Home::unpark], |fiber| {
+    model(8, [Home::unpark], |fiber| {
         fiber.wait_for(TOKEN);
         assert_eq!(read(&fiber.home.token_data), 1);
     });
@@ -299,7 +298,7 @@ fn loom_wake_here_against_wake() {
 /// What was called for before it parked, and was not taken, is there when its worker has called for something else.
 #[test]
 fn loom_wake_here_keeps_calls() {
-    against(10, FiberRef::clone, [Home::wake], |fiber, own| {
+    against(8, FiberRef::clone, [Home::wake], |fiber, own| {
         fiber.wait_for(WOKEN);
         assert_eq!(read(&fiber.home.woken_data), 1);
         own.wake(TOKEN);
@@ -343,6 +342,7 @@ fn loom_one_token() {
     explore(1, || {
         let (own, fiber) = fiber(Home::new(), || ());
         fiber.wake(TOKEN);
+        assert!(fiber.park());
         fiber.begin(); // moves the first to `pending`
         fiber.wake(TOKEN);
         assert!(fiber.take(TOKEN));
@@ -357,7 +357,6 @@ fn loom_one_token() {
 fn loom_queued_exactly_once() {
     explore(2, || {
         let state = Arc::new(State::new());
-        let _ = state.begin();
         assert!(!state.park());
         let other = {
             let state = state.clone();
@@ -413,7 +412,7 @@ fn loom_deadline_against_cancel() {
 /// A cancel against the end: it is in time or it is not, and nobody queues a fiber that has ended.
 #[test]
 fn loom_cancel_against_end() {
-    model(5, [Home::cancel], |fiber| {
+    model(4, [Home::cancel], |fiber| {
         let _ = fiber.header.state.finish();
         assert_eq!(fiber.home.queued.load(Ordering::Relaxed), 0);
     });

@@ -18,6 +18,7 @@ mod running;
 mod schedule;
 mod span;
 mod state;
+mod timers;
 mod unwind;
 
 #[cfg(test)]
@@ -36,12 +37,13 @@ pub(crate) use chunks::Records;
 pub(crate) use id::{IdSupply, Identity, Named};
 pub(crate) use locals::Destroyed;
 pub(crate) use may_unwind::caught;
-pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed};
+pub(crate) use record::{Extra, FiberPtr, FiberRef, Header, Seed, Vtable, plant};
 pub(crate) use retire::{leaving, retire};
 pub(crate) use running::Running;
 pub(crate) use schedule::{Lent, OnEnd, Schedule, SwitchHooks};
 pub(crate) use span::{WorkerSpan, make_span};
 pub(crate) use state::{ASKED, CANCEL, EXPIRED, TOKEN, WOKEN};
+pub(crate) use timers::Timers;
 pub(crate) use unwind::{Resumed, Unwinding};
 
 pub use handle::{Fiber, Fiber as Thread};

@@ -5,7 +5,7 @@
 //! # Who may touch what, when
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
-//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `frames`,
+//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `timer_at`, `frames`,
 //!    `root`, `left_unwinding`, `unwound`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs
 //!    there (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the
 //!    record closes it.
@@ -20,6 +20,9 @@
 //! 5. `join_waker`: the join handle between `State::claim_waker` and `State::publish_waker`;
 //!    the body after a `State::finish` that saw `JOIN_WAKER`.
 
+mod plant;
+
+use std::alloc::Layout;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -38,10 +41,13 @@ use super::locals::Locals;
 use super::schedule::{Lent, OnEnd};
 use super::span::{Entered, TaskSpan};
 use super::state::State;
+use super::timers::TimerPlace;
 use super::unwind::Frames;
 use crate::error::JoinError;
 use crate::keep::stays;
 use crate::shim::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+pub(crate) use plant::plant;
 
 /// Bytes of a record that a switch touches.
 const SWITCHED: usize = 64;
@@ -70,7 +76,9 @@ pub(crate) struct Header {
     /// other pieces than it is read, so that the processor has to wait for them.)
     pub(super) stack: Cell<MaybeUninit<SlabStack>>,
     /// Its place in its worker's list of bound fibers.
-    pub(crate) bound_at: Cell<usize>,
+    pub(crate) bound_at: Cell<u32>,
+    /// Its place in its worker's timers.
+    pub(super) timer_at: TimerPlace,
     /// The `timeout`s that it is inside, innermost first.
     pub(super) frames: Frames,
     /// An address in the frame where every unwind of the fiber ends; set while its closure runs.
@@ -105,15 +113,34 @@ pub(crate) struct Extra {
 }
 
 /// What the record does for its closure and result type.
-pub(super) struct Vtable {
+pub(crate) struct Vtable {
     /// Runs the closure on the current (fiber) stack and ends the fiber.
     pub(super) run: unsafe fn(FiberPtr),
     /// Ends a fiber that never ran, because of the given error.
     pub(super) refuse: unsafe fn(FiberPtr, JoinError),
     /// Moves the result out; see `body::take`.
     pub(super) take: unsafe fn(FiberPtr, *mut ()),
-    /// Frees the record.
-    dealloc: unsafe fn(FiberPtr),
+    /// Of the record.
+    layout: Layout,
+}
+
+impl Vtable {
+    #[inline]
+    pub(crate) fn of<F, T>() -> &'static Vtable
+    where
+        F: FnOnce() -> T,
+    {
+        struct Of<F, T>(F, T);
+        impl<F: FnOnce() -> T, T> Of<F, T> {
+            const VTABLE: Vtable = Vtable {
+                run: super::body::run::<F, T>,
+                refuse: super::body::refuse::<F, T>,
+                take: super::body::take::<F, T>,
+                layout: Layout::new::<Record<F, T>>(),
+            };
+        }
+        &Of::<F, T>::VTABLE
+    }
 }
 
 /// The life of a record's contents.
@@ -171,6 +198,18 @@ impl FiberPtr {
         prefetch(record);
         // It may begin anywhere in a line.
         prefetch(record + SWITCHED - 1);
+    }
+
+    /// Asks for what a timer and the wake that follows touch.
+    #[inline(always)]
+    pub(super) fn prefetch_timer(self) {
+        self.prefetch_record();
+        prefetch(self.0.as_ptr().addr() + std::mem::offset_of!(Header, timer_at));
+    }
+
+    /// Whether that is its header.
+    pub(super) fn is(self, header: &Header) -> bool {
+        std::ptr::eq(self.0.as_ptr(), header)
     }
 
     /// Asks for the part of the stack that a switch touches.
@@ -242,51 +281,30 @@ impl FiberRef {
     /// The caller keeps everything that `F` and `T` borrow alive until the fiber has ended (S5),
     /// and either both are `Send`, or nobody but the calling thread, which is a worker, may start the
     /// fiber, and the join handle is `Send` only if `T` is (S2).
+    #[cfg(test)]
     pub(crate) unsafe fn make<F, T>(seed: Seed<'_>, closure: F) -> (FiberPtr, FiberRef)
     where
         F: FnOnce() -> T,
     {
-        let (record, scheduler) = block::allocate::<Record<F, T>>(&seed.scheduler);
-        let contents = Record {
-            header: Header {
-                state: match seed.hooked {
-                    true => State::hooked(),
-                    false => State::new(),
-                },
-                home: AtomicU32::new(u32::MAX),
-                sp: Cell::new(None),
-                base: Cell::new(None),
-                pending: Cell::new(0),
-                depth: Cell::new(0),
-                shield: Cell::new(0),
-                ready_ops: Cell::new(0),
-                next: AtomicPtr::new(std::ptr::null_mut()),
-                refs: AtomicUsize::new(2),
-                vtable: &Vtable {
-                    run: super::body::run::<F, T>,
-                    refuse: super::body::refuse::<F, T>,
-                    take: super::body::take::<F, T>,
-                    dealloc: dealloc::<F, T>,
-                },
-                stack: Cell::new(MaybeUninit::uninit()),
-                bound_at: Cell::new(usize::MAX),
-                frames: Frames::new(),
-                root: Cell::new(0),
-                left_unwinding: Cell::new(0),
-                unwound: Cell::new(false),
-                scheduler,
-                join_waker: UnsafeCell::new(None),
-                id: seed.id,
-                spawned_at: seed.spawned_at,
-                entered: Entered::default(),
-                extra: seed.extra,
-                locals: Locals::new(),
-            },
-            stage: UnsafeCell::new(Stage::Closure(closure)),
-        };
-        // SAFETY: allocated just now for a value of this type.
-        unsafe { record.write(contents) };
-        let fiber = FiberPtr(record.cast());
+        // SAFETY: by contract; the vtable is of these types.
+        unsafe { FiberRef::fill::<F, T>(plant(seed, None, Vtable::of::<F, T>()), closure) }
+    }
+
+    /// Puts the closure into a record that was [planted](plant): the second half of making one. The two references
+    /// are the fiber's own, which its end gives up (`FiberPtr`), and one for a join handle.
+    ///
+    /// # Safety
+    /// As for `make`. The record was planted with `Vtable::of::<F, T>()`, and nobody else knows it.
+    #[inline]
+    pub(crate) unsafe fn fill<F, T>(fiber: FiberPtr, closure: F) -> (FiberPtr, FiberRef)
+    where
+        F: FnOnce() -> T,
+    {
+        // SAFETY: memory for a record of these types, which nobody else uses yet.
+        unsafe {
+            let stage = &raw mut (*fiber.record::<F, T>()).stage;
+            UnsafeCell::raw_get(stage).write(Stage::Closure(closure));
+        }
         (fiber, FiberRef(fiber))
     }
 
@@ -315,6 +333,7 @@ impl FiberRef {
         std::mem::ManuallyDrop::new(self).0
     }
 
+    #[inline]
     pub(crate) fn ptr(&self) -> FiberPtr {
         self.0
     }
@@ -355,6 +374,7 @@ impl FiberRef {
 
 impl std::ops::Deref for FiberRef {
     type Target = Header;
+    #[inline(always)]
     fn deref(&self) -> &Header {
         // SAFETY: this reference is counted, so the record is live.
         unsafe { self.0.header() }
@@ -369,12 +389,12 @@ impl Clone for FiberRef {
 }
 
 impl Drop for FiberRef {
+    #[inline]
     fn drop(&mut self) {
         // A count of 1 is this holder's: nobody else can make it more, so it needs no decrement.
         // Acquire pairs with the Release of every other holder's decrement, Release says that what
         // this one did to the record comes before the end.
         if self.refs.load(Ordering::Acquire) == 1 || self.refs.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let dealloc = self.vtable.dealloc;
             // SAFETY: that was the last reference.
             unsafe { dealloc(self.0) }
         }
@@ -386,10 +406,12 @@ impl Header {
         self.extra.as_ref()?.name.as_deref()
     }
 
+    #[inline]
     pub(crate) fn stack_size(&self) -> Option<usize> {
         self.extra.as_ref()?.stack_size
     }
 
+    #[inline]
     pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
         self.spawned_at
     }
@@ -405,6 +427,15 @@ impl Header {
     /// See `Extra::sheltered`.
     pub(crate) fn is_sheltered(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| extra.sheltered)
+    }
+
+    /// Whether something is left that has a destructor. Every field with one is looked at here.
+    #[inline]
+    fn has_leftovers(&mut self) -> bool {
+        self.extra.is_some()
+            || self.join_waker.get_mut().is_some()
+            || !self.entered.is_empty()
+            || !self.locals.is_empty()
     }
 
     /// For messages while the fiber lives.
@@ -469,6 +500,7 @@ impl Header {
         self.pending.get() & reason != 0 || self.state.has(reason)
     }
 
+    #[inline]
     pub(crate) fn is_done(&self) -> bool {
         self.state.is_done()
     }
@@ -514,17 +546,19 @@ impl fmt::Debug for Header {
 /// Called once, by whoever gave up the last reference.
 #[inline(never)]
 #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
-unsafe fn dealloc<F, T>(fiber: FiberPtr) {
-    let record = fiber.0.cast::<Record<F, T>>();
-    // SAFETY: the record was made by `FiberRef::make` with these types, and nobody holds it. Its
-    // stage is `Empty` (rule 4), so nothing that the closure borrowed is touched here, and nothing that
-    // has to stay on the fiber's thread: `locals` drops nothing.
+unsafe fn dealloc(fiber: FiberPtr) {
+    // SAFETY: the record was planted and filled, and nobody holds it. Its stage is `Empty` (rule 4): there is nothing of
+    // the closure's or the result's to drop, and nothing that has to stay on the fiber's thread: `locals` drops nothing.
     unsafe {
-        // A handle's waker that its clone's panic left behind may be anybody's code (S11).
-        super::body::drop_contained((*record.as_ptr()).header.join_waker.get_mut().take());
-        let scheduler = (&raw const (*record.as_ptr()).header.scheduler).read();
-        record.drop_in_place();
-        block::free(record, scheduler);
+        let header = &mut *fiber.0.as_ptr();
+        let layout = header.vtable.layout;
+        let scheduler = (&raw const header.scheduler).read();
+        if header.has_leftovers() {
+            // A handle's waker that its clone's panic left behind may be anybody's code (S11).
+            super::body::drop_contained(header.join_waker.get_mut().take());
+            std::ptr::drop_in_place(header);
+        }
+        block::free(fiber.0.cast(), layout, scheduler);
     }
     stays();
 }

@@ -151,6 +151,13 @@ pub(crate) struct WorkerSpan(Cell<Option<Id>>);
 #[derive(Default)]
 pub(crate) struct Entered(Cell<Option<Box<Spans>>>);
 
+impl Entered {
+    #[inline]
+    pub(super) fn is_empty(&mut self) -> bool {
+        self.0.get_mut().is_none()
+    }
+}
+
 struct Spans {
     /// Whose the ids are.
     subscriber: Dispatch,

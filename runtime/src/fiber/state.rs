@@ -4,7 +4,6 @@
 //!
 //! | bit | set by | cleared by | means |
 //! |---|---|---|---|
-//! | `FRESH` | creation | its worker, at first run | never run, no stack |
 //! | `PARKED` | its worker, once off its stack | its worker, when it runs it | not running |
 //! | `DONE` | its own body, last | nobody | result stored |
 //! | `NOTIFIED` | any thread | its worker, when it runs it | with `PARKED`: it is in a queue |
@@ -18,9 +17,9 @@
 //! | `SCAN` | a dump, if there is `PARKED` without `NOTIFIED` | the dump | its stack is being read: calls only leave their bits |
 //! | `HOOKED` | creation | nobody | a switch calls the runtime's `SwitchHooks` |
 //!
-//! `RUNNING` is the word without `FRESH`, `PARKED` and `DONE`. A fiber that yielded stays
-//! `RUNNING` while it waits in its worker's own queue: nobody else needs to know, and the
-//! yield costs no atomic operation.
+//! `RUNNING` is the word without `PARKED` and `DONE`. A fiber that yielded stays `RUNNING` while it waits in its
+//! worker's own queue, and one that has not run yet is `RUNNING` from its creation: it is in a queue, nobody else
+//! needs to know more, and neither a yield nor a first run costs an atomic operation.
 //!
 //! The one race that matters is a wake against a park. Both sides use a read-modify-write on
 //! this word, so one of them comes second and sees the other's bit:
@@ -32,7 +31,6 @@ use std::fmt;
 
 use crate::shim::{AtomicU32, Ordering};
 
-pub(crate) const FRESH: u32 = 1 << 0;
 pub(crate) const PARKED: u32 = 1 << 1;
 pub(crate) const DONE: u32 = 1 << 2;
 pub(crate) const NOTIFIED: u32 = 1 << 3;
@@ -46,8 +44,7 @@ pub(crate) const EXPIRED: u32 = 1 << 10;
 pub(crate) const ASKED: u32 = 1 << 11;
 pub(crate) const HOOKED: u32 = 1 << 12;
 
-const NAMES: [(u32, &str); 13] = [
-    (FRESH, "FRESH"),
+const NAMES: [(u32, &str); 12] = [
     (PARKED, "PARKED"),
     (DONE, "DONE"),
     (NOTIFIED, "NOTIFIED"),
@@ -67,12 +64,12 @@ pub(crate) struct State(AtomicU32);
 
 impl State {
     pub(crate) fn new() -> State {
-        State(AtomicU32::new(FRESH | HANDLE))
+        State(AtomicU32::new(HANDLE))
     }
 
     /// Of a fiber whose switches call hooks.
     pub(crate) fn hooked() -> State {
-        State(AtomicU32::new(FRESH | HANDLE | HOOKED))
+        State(AtomicU32::new(HANDLE | HOOKED))
     }
 
     /// Calls for the fiber, leaving `reason` (`TOKEN`, `WOKEN`, `CANCEL`, `EXPIRED` or 0) behind.
@@ -107,20 +104,17 @@ impl State {
         self.notify(reason).then_some(0)
     }
 
-    /// Worker: the fiber is about to run. Returns `TOKEN` and `WOKEN` as they were, now
+    /// Worker: a started fiber is about to run. Returns `TOKEN` and `WOKEN` as they were, now
     /// cleared, for the fiber's own use.
     #[inline]
     pub(crate) fn begin(&self) -> u32 {
-        // Relaxed: only this worker sets or clears these two bits.
-        if self.0.load(Ordering::Relaxed) & (FRESH | PARKED) == 0 {
+        // Relaxed: only this worker sets or clears that bit.
+        if self.0.load(Ordering::Relaxed) & PARKED == 0 {
             return 0; // it yielded, or its worker woke it; calls since then stay in the word
         }
         // Acquire pairs with `notify`. A read-modify-write, not a store, so that a call that
         // comes at the same time is either seen here or lands on a RUNNING word.
-        let before = self.0.fetch_and(
-            !(FRESH | PARKED | NOTIFIED | TOKEN | WOKEN),
-            Ordering::AcqRel,
-        );
+        let before = (self.0).fetch_and(!(PARKED | NOTIFIED | TOKEN | WOKEN), Ordering::AcqRel);
         before & (TOKEN | WOKEN)
     }
 
@@ -266,7 +260,7 @@ impl fmt::Debug for State {
                 f.write_str(name)?;
             }
         }
-        if word & (FRESH | PARKED | DONE) == 0 {
+        if word & (PARKED | DONE) == 0 {
             f.write_str(if first { "RUNNING" } else { "|RUNNING" })?;
         }
         Ok(())

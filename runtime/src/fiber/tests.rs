@@ -154,7 +154,6 @@ fn wakers_in_the_slot_are_given_back() {
 fn parked() -> (FiberPtr, FiberRef, mpsc::Receiver<FiberId>) {
     let (scheduler, taken) = queue();
     let (own, handle) = fiber(scheduler, || ());
-    handle.begin();
     assert!(!handle.park());
     (own, handle, taken)
 }

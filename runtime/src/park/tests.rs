@@ -25,7 +25,6 @@ impl Schedule for Queued {
 fn parked() -> (FiberPtr, FiberRef, Arc<Queued>) {
     let queued = Arc::new(Queued(AtomicUsize::new(0)));
     let (own, handle) = fiber(queued.clone(), || ());
-    handle.begin();
     assert!(!handle.park());
     (own, handle, queued)
 }

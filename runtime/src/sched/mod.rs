@@ -1,6 +1,7 @@
 //! The work-stealing scheduler. Protocols and proof sketches: README.md of this folder.
 
 mod census;
+mod fresh;
 mod idle;
 mod inbox;
 mod placement;

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
+use super::fresh::Fresh;
 use super::shared::Shared;
 use super::stats::add;
 use crate::fiber::FiberPtr;
@@ -27,7 +28,7 @@ pub(super) struct Queues {
     next: Cell<Option<FiberPtr>>,
     next_uses: Cell<u32>,
     ready: RefCell<VecDeque<FiberPtr>>,
-    fresh: Deque<FiberPtr>,
+    fresh: Fresh,
     /// Fresh fibers that are not `Send`: nobody else ever sees them before they are bound (S2).
     local: RefCell<VecDeque<FiberPtr>>,
     /// The last pick for fairness was the oldest of `local`: the next is somebody else's.
@@ -46,12 +47,12 @@ pub(super) enum Pick {
 }
 
 impl Queues {
-    pub(super) fn new(fresh: Deque<FiberPtr>, index: usize) -> Queues {
+    pub(super) fn new(fresh: Deque<FiberPtr>, index: usize, workers: usize) -> Queues {
         Queues {
             next: Cell::new(None),
             next_uses: Cell::new(0),
             ready: RefCell::new(VecDeque::new()),
-            fresh,
+            fresh: Fresh::new(fresh, workers == 1),
             local: RefCell::new(VecDeque::new()),
             local_had_turn: Cell::new(false),
             picks: Cell::new(0),
@@ -162,7 +163,7 @@ impl Queues {
     #[cold]
     fn pick_for_fairness(&self, shared: &Shared, index: usize) -> Option<Pick> {
         let injected = || inject(shared, index);
-        let oldest = || steal(|| shared.workers[index].stealer.steal());
+        let oldest = || self.oldest_fresh(shared, index);
         // By turns: neither shuts out the other by never being empty.
         let fiber = match self.picks.get().is_multiple_of(2 * FAIRNESS_INTERVAL) {
             true => injected().or_else(oldest),
@@ -194,12 +195,12 @@ impl Queues {
             .filter(|&victim| victim != index)
             .find_map(|victim| {
                 let stealer = &shared.workers[victim].stealer;
-                steal(|| stealer.steal_batch_with_limit_and_pop(&self.fresh, most))
+                steal(|| stealer.steal_batch_with_limit_and_pop(self.fresh.shared(), most))
             });
         if found.is_some() {
             add(&stats.steals, 1);
             // This deque was empty; who steals from it meanwhile makes the figure a little small.
-            add(&stats.stolen, 1 + self.fresh.len() as u64);
+            add(&stats.stolen, 1 + self.fresh.shared().len() as u64);
         }
         found.map(Pick::Fresh)
     }
@@ -207,7 +208,7 @@ impl Queues {
     /// The oldest fresh fiber of somebody, the loads notwithstanding.
     #[cold]
     pub(super) fn take_fresh(&self, shared: &Shared, index: usize) -> Option<Pick> {
-        let own = || steal(|| shared.workers[index].stealer.steal());
+        let own = || self.oldest_fresh(shared, index);
         let others = || {
             let found = (shared.workers.iter()).find_map(|v| steal(|| v.stealer.steal()))?;
             let stats = &shared.workers[index].stats;
@@ -237,6 +238,25 @@ impl Queues {
 
     pub(super) fn has_fresh(&self) -> bool {
         !self.fresh.is_empty()
+    }
+
+    /// The only worker of its runtime: nobody steals, and there is nobody to steal from.
+    #[inline]
+    pub(super) fn is_alone(&self) -> bool {
+        self.fresh.is_alone()
+    }
+
+    /// Fresh fibers that the stealers do not see.
+    #[inline]
+    pub(super) fn unshared_fresh(&self) -> u64 {
+        self.fresh.unshared()
+    }
+
+    fn oldest_fresh(&self, shared: &Shared, index: usize) -> Option<FiberPtr> {
+        match self.fresh.is_alone() {
+            true => self.fresh.pop_oldest(),
+            false => steal(|| shared.workers[index].stealer.steal()),
+        }
     }
 
     fn next_random(&self) -> u32 {

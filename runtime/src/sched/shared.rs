@@ -18,7 +18,7 @@ use super::worker::Worker;
 use crate::current;
 use crate::driver::{BlockingPool, BlockingThreads, Spawner, TokioHandle};
 use crate::error::JoinError;
-use crate::fiber::{FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
+use crate::fiber::{Blocks, FiberId, FiberPtr, Records, Schedule, SwitchHooks, refuse_fresh};
 use crate::keep::stays;
 use crate::overflow::Grounds;
 use crate::shim::deque::{Injector, Stealer, Worker as Deque};
@@ -149,11 +149,14 @@ impl Shared {
         Some(unsafe { &*worker.cast::<Worker>() })
     }
 
-    /// An id for a fiber that the caller is about to make.
-    pub(crate) fn next_id(&self) -> FiberId {
+    /// For a fiber that the caller is about to make: an id, and the memory for records of the caller's worker, if it is
+    /// one of this runtime's. (A block of another's would keep that one's memory for as long as it is at hand here.) Not
+    /// kept any longer than the call that asked for it.
+    #[inline]
+    pub(crate) fn supplies(&self) -> (FiberId, Option<&Blocks>) {
         match self.local_worker() {
-            Some(worker) => worker.ids.next(),
-            None => FiberId::next(),
+            Some(worker) => (worker.ids.next(), Some(&worker.context.blocks)),
+            None => (FiberId::next(), None),
         }
     }
 
@@ -185,7 +188,7 @@ impl Shared {
     /// Counts a fiber that `worker`, the caller's, spawns. False: the runtime is closed, and the
     /// fiber has ended.
     fn admit(&self, worker: &Worker, fiber: FiberPtr) -> bool {
-        let count = &self.workers[worker.index].count;
+        let count = &worker.remote().count;
         bump(&count.spawned);
         if !worker.is_on_fiber() {
             // No live fiber keeps the runtime up meanwhile: as in `spawn_outside`.
@@ -208,7 +211,7 @@ impl Shared {
         if !self.admit(worker, fiber) {
             return;
         }
-        if self.workers.len() == 1 {
+        if worker.queues.is_alone() {
             return worker.push_fresh(fiber);
         }
         if worker.may_start() {

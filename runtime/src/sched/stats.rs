@@ -22,6 +22,8 @@ pub(super) struct Stats {
     pub(super) injector_pops: Figure,
     pub(super) inbox_pops: Figure,
     pub(super) ready: Figure,
+    /// What the stealers do not see: see `Fresh`.
+    pub(super) fresh: Figure,
 }
 
 impl Stats {
@@ -53,7 +55,7 @@ impl Shared {
                 ended,
                 bound: w.bound.load(Ordering::Relaxed),
                 ready: get(&stats.ready),
-                fresh: w.stealer.len() as u64,
+                fresh: w.stealer.len() as u64 + get(&stats.fresh),
                 asleep: self.idle.is_asleep(&w.sleep),
                 turns: get(&stats.turns),
                 switches: get(&stats.switches),

@@ -4,6 +4,7 @@ mod run;
 mod search;
 
 use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -14,7 +15,7 @@ use super::start::Starting;
 use super::stats::add;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Turn, Waits, has_budget_remaining};
-use crate::fiber::{Blocks, FiberPtr, IdSupply, Unwinding, WorkerSpan};
+use crate::fiber::{Blocks, FiberPtr, IdSupply, Timers, Unwinding, WorkerSpan};
 use crate::overflow::{AlternateStack, Killer};
 use crate::shim::Ordering;
 use crate::shim::deque::Worker as Deque;
@@ -31,6 +32,8 @@ mod loom_placement;
 pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
+    /// What the others see of this worker, in `shared`.
+    remote: NonNull<Remote>,
     pub(super) queues: Queues,
     pub(super) context: Context,
     /// Every started fiber that has not ended, at its header's `bound_at`.
@@ -124,13 +127,15 @@ impl Worker {
     fn new(shared: Arc<Shared>, index: usize, deque: Deque<FiberPtr>, reactor: Reactor) -> Worker {
         Worker {
             index,
-            queues: Queues::new(deque, index),
+            remote: NonNull::from(&*shared.workers[index]),
+            queues: Queues::new(deque, index, shared.config.workers),
             context: Context {
                 fiber: Cell::new(None),
                 unwinding: Unwinding::new(),
                 cancel_deferred: Cell::new(false),
                 awaiting_ends: Cell::new(0),
                 blocks: Blocks::new(),
+                timers: Timers::new(),
                 killer: shared.config.kill_on_overflow.clone().map(Killer::new),
                 probe: Arc::clone(&shared.workers[index].probe),
                 reactor,
@@ -155,8 +160,10 @@ impl Worker {
         }
     }
 
-    fn remote(&self) -> &Remote {
-        &self.shared.workers[self.index]
+    #[inline]
+    pub(super) fn remote(&self) -> &Remote {
+        // SAFETY: it is in `shared`, which is counted here and moves nothing.
+        unsafe { self.remote.as_ref() }
     }
 
     /// One poll of the root future: fibers until there are none, or tokio has to have a look.
@@ -167,8 +174,20 @@ impl Worker {
         self.wake_up(reactor);
         let stats = &self.remote().stats;
         add(&stats.turns, 1);
+        let timers = &self.context.timers;
+        if !timers.is_empty() {
+            timers.fire();
+        }
         let turn = self.run_fibers();
         self.in_turn.set(false);
+        // Only fibers, in turns, begin to sleep: what is the next now stays the next.
+        let turn = match turn {
+            Turn::Sleep => timers.time_left().map_or(turn, Turn::SleepFor),
+            Turn::SleepFor(time) => {
+                Turn::SleepFor(timers.time_left().map_or(time, |left| time.min(left)))
+            }
+            Turn::Again | Turn::Exit => turn,
+        };
         stats
             .ready
             .store(self.queues.ready_len(), Ordering::Relaxed);
@@ -239,8 +258,10 @@ impl Worker {
     }
 
     /// A spawn of this worker's.
+    #[inline]
     pub(super) fn push_fresh(&self, fiber: FiberPtr) {
         self.queues.push_fresh(fiber);
+        self.tell_fresh();
         self.ask_turn();
     }
 
@@ -261,6 +282,7 @@ impl Worker {
     }
 
     /// Outside a turn (the reactor calls a waker, an async task spawns): asks for the next one.
+    #[inline]
     fn ask_turn(&self) {
         if !self.in_turn.get()
             && !self.turn_asked.replace(true)

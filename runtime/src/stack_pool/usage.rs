@@ -56,7 +56,7 @@ pub(super) struct Usage {
     /// Index into `own`, by the address of the location.
     by_address: HashMap<usize, usize, BuildHasherDefault<AddressHasher>>,
     /// The place that was asked for last.
-    last: (usize, usize),
+    last: Option<Arc<Place>>,
 }
 
 /// Adds to a figure that only the caller's thread writes. Returns what it was.
@@ -73,7 +73,7 @@ impl Usage {
             all,
             own: Vec::new(),
             by_address: HashMap::default(),
-            last: (0, 0), // nothing is at address zero
+            last: None,
         }
     }
 
@@ -97,11 +97,15 @@ impl Usage {
 
     #[inline]
     fn place(&mut self, location: &'static Location<'static>) -> &Place {
-        let address = std::ptr::from_ref(location).addr();
-        if self.last.0 != address {
-            self.last = (address, self.find(location));
+        let is_last = |last: &Arc<Place>| std::ptr::eq(last.location, location);
+        if !self.last.as_ref().is_some_and(is_last) {
+            let found = self.find(location);
+            self.last = Some(Arc::clone(&self.own[found]));
         }
-        &self.own[self.last.1]
+        match &self.last {
+            Some(last) => last,
+            None => unreachable!("it was put there just now"),
+        }
     }
 
     #[inline(never)]

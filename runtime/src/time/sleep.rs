@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::timer;
-use crate::block_on::block_on;
 use crate::current::{self, ThreadState};
+use crate::fiber::Running;
 
 /// Waits for at least `duration` (resolution: 1 ms).
 ///
@@ -20,11 +20,13 @@ use crate::current::{self, ThreadState};
 /// use std::time::Duration;
 /// sisal::run(|| sisal::fiber::sleep(Duration::from_millis(1)));
 /// ```
+#[inline(always)] // see `Running::suspend`
 #[track_caller]
 pub fn sleep(duration: Duration) {
     match current::state() {
         ThreadState::Plain => std::thread::sleep(duration),
-        _ => sleep_until(timer::after(duration)),
+        ThreadState::Fiber(running) => on_fiber(running, timer::after(duration)),
+        ThreadState::Worker => refuse(),
     }
 }
 
@@ -42,14 +44,45 @@ pub fn sleep(duration: Duration) {
 /// sisal::run(|| sisal::fiber::sleep_until(deadline));
 /// assert!(Instant::now() >= deadline);
 /// ```
+#[inline(always)] // see `Running::suspend`
 #[track_caller]
 pub fn sleep_until(deadline: Instant) {
     match current::state() {
-        ThreadState::Fiber(_) => block_on(timer::sleep_until(deadline)),
-        ThreadState::Worker => current::refuse_worker("sleep", "await `tokio::time::sleep` there"),
+        ThreadState::Fiber(running) if deadline <= Instant::now() => running.yield_now(),
+        ThreadState::Fiber(running) => on_fiber(running, deadline),
+        ThreadState::Worker => refuse(),
         ThreadState::Plain => {
             std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
         }
+    }
+}
+
+#[cold]
+#[track_caller]
+fn refuse() -> ! {
+    current::refuse_worker("sleep", "await `tokio::time::sleep` there")
+}
+
+#[inline(always)]
+fn on_fiber(running: Running, deadline: Instant) {
+    /// Takes the fiber out of the timers, also when it unwinds.
+    struct Timed {
+        running: Running,
+        tick: u64,
+    }
+    impl Drop for Timed {
+        fn drop(&mut self) {
+            if self.running.header().is_timed() {
+                current::timers(|timers| timers.remove(self.running, self.tick));
+            }
+        }
+    }
+    let timed = Timed {
+        running,
+        tick: current::timers(|timers| timers.insert(running, deadline)),
+    };
+    while timed.running.header().is_timed() {
+        timed.running.park();
     }
 }
 

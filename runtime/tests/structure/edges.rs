@@ -28,7 +28,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     (
         "handle",
         &[
-            "current", "driver", "fiber", "join", "metrics", "runtime", "sched", "scope",
+            "current", "driver", "fiber", "join", "keep", "metrics", "runtime", "sched", "scope",
         ],
     ),
     (
@@ -113,7 +113,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "block_on", "current", "fiber", "keep", "park", "shim", "time",
         ],
     ),
-    ("time", &["block_on", "current", "fiber", "keep", "park"]),
+    ("time", &["current", "fiber", "keep", "park"]),
     ("unblock", &["current", "handle", "park", "shim"]),
     ("unfinished", &["fiber"]),
     ("walk", &[]),

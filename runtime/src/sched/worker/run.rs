@@ -106,11 +106,11 @@ impl Worker {
         }
         header.bind(self.index as u32);
         let mut bound = self.bound.borrow_mut();
-        header.bound_at.set(bound.len());
+        // Each has a page of memory at least: 2^32 of them would have 16 TiB.
+        header.bound_at.set(bound.len() as u32);
         bound.push(fiber);
         self.publish_load(bound.len() as u64);
         drop(bound);
-        header.begin();
         // SAFETY: on this worker's stack; bound just now.
         Some(self.on(fiber, || unsafe { fiber::start(fiber, stack) }))
     }
@@ -132,8 +132,8 @@ impl Worker {
     fn unbind(&self, ended: FiberRef) {
         let mut bound = self.bound.borrow_mut();
         let at = ended.bound_at.get();
-        bound.swap_remove(at);
-        if let Some(moved) = bound.get(at) {
+        bound.swap_remove(at as usize);
+        if let Some(moved) = bound.get(at as usize) {
             // SAFETY: bound fibers are live.
             unsafe { moved.header() }.bound_at.set(at);
         }
@@ -149,6 +149,7 @@ impl Worker {
         // SAFETY: the fiber's own reference, adopted here, was not given up yet.
         let ended = unsafe { FiberRef::adopt(fiber) };
         self.retire(&ended);
+        self.context.timers.forget(&ended);
         // SAFETY: on this worker's stack, after `Retire`.
         unsafe { fiber::retire(fiber) };
         self.unbind(ended);

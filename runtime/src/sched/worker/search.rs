@@ -17,7 +17,10 @@ impl Worker {
         let pick = self
             .queues
             .pick(shared, index, || self.may_start(), || self.is_impatient());
-        if pick.is_some() || self.shared.workers.len() == 1 {
+        if pick.is_some() || self.queues.is_alone() {
+            if let Some(Pick::Fresh(_)) = pick {
+                self.tell_fresh();
+            }
             if self.searching.get() {
                 self.stop_searching();
             }
@@ -126,6 +129,13 @@ impl Worker {
         if shared.idle.end_search() && shared.has_fresh() {
             self.shared.wake_searcher();
         }
+    }
+
+    /// Tells whoever asks for figures how many fresh fibers wait where only this worker looks.
+    #[inline]
+    pub(super) fn tell_fresh(&self) {
+        let unshared = self.queues.unshared_fresh();
+        self.remote().stats.fresh.store(unshared, Ordering::Relaxed);
     }
 
     /// Nothing to run: takes a step of giving memory of stacks back, so that no sleep begins before that
