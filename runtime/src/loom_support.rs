@@ -127,6 +127,7 @@ pub(crate) fn runtime(workers: usize) -> (Arc<Shared>, Vec<Deque<FiberPtr>>) {
         thread_name: String::new(),
         tokio: None,
         event_interval: 61,
+        least_turn: 0,
         max_blocking_threads: 1,
         on_switch: None,
         kill_on_overflow: None,

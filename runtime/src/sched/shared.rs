@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) thread_name: String,
     pub(crate) tokio: Option<TokioHandle>,
     pub(crate) event_interval: u32,
+    /// A turn that took fewer ticks than this goes on for another interval. 0: none does.
+    pub(crate) least_turn: u64,
     pub(crate) max_blocking_threads: usize,
     pub(crate) on_switch: Option<SwitchHooks>,
     /// An overflow ends just its fiber, where these let it.
