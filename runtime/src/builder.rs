@@ -48,9 +48,9 @@ const GUARD_SIZE: usize = 4096;
 /// switch. A look takes some 370 ns: at 61 a `yield_now` among 100 fibers took 15.6 ns, at this 12.7.
 const EVENT_INTERVAL: u32 = 122;
 
-/// Ticks of the processor's clock, some 10 µs. A look at timers and I/O is a system call, which takes as long as some forty
+/// Ticks of the processor's clock, some 20 µs. A look at timers and I/O is a system call, which takes as long as some forty
 /// switches: fibers that do little else would spend a quarter of their time on it.
-const LEAST_TURN: u64 = 25_000;
+const LEAST_TURN: u64 = 50_000;
 
 /// tokio's own default.
 const MAX_BLOCKING_THREADS: usize = 512;
@@ -106,7 +106,7 @@ impl Builder {
     }
 
     /// At most so many fibers are run between two looks at timers and I/O. Default: 122, or as many as run in about
-    /// 10 µs if that is more. Less answers events sooner, more switches faster.
+    /// 20 µs if that is more. Less answers events sooner, more switches faster.
     pub fn event_interval(mut self, fibers: u32) -> Builder {
         self.event_interval = Some(fibers);
         self

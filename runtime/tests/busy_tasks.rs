@@ -53,3 +53,34 @@ fn a_fiber_of_a_busy_task_runs_elsewhere() {
         drop(task);
     }
 }
+
+/// Every worker has a task that is always ready: none of them ever waits in its reactor.
+#[test]
+fn a_fiber_from_outside_runs_beside_tasks_that_are_always_ready() {
+    let _watchdog = watchdog(60);
+    for workers in [1, 2, 3] {
+        let runtime = runtime(workers);
+        let (placed, yields, done) = (Count::new(), Count::new(), Count::new());
+        let tasks: Vec<_> = (0..workers)
+            .map(|_| {
+                let (placed, yields, done) = (placed.clone(), yields.clone(), done.clone());
+                runtime.spawn(move || {
+                    // One on each worker: nobody starts a second while it is held here.
+                    placed.add();
+                    until_thread(|| placed.get() == workers);
+                    tokio::spawn(async move {
+                        while done.get() == 0 {
+                            yields.add();
+                            tokio::task::yield_now().await;
+                        }
+                    });
+                })
+            })
+            .collect();
+        tasks.into_iter().for_each(|task| task.join().unwrap());
+        // By now all have gone from their fibers to their tasks, some of them for long.
+        let seen = yields.get();
+        until_thread(|| yields.get() >= seen + 10_000);
+        assert_eq!(runtime.spawn(move || done.add()).join().unwrap(), 1);
+    }
+}

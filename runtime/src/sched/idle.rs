@@ -158,7 +158,7 @@ impl Idle {
     }
 
     /// After a push of work that anybody may take, and `inbox::published`: the worker to wake, of those
-    /// that are at rest the one with the least load. None if it would only hold back, its load being above
+    /// that are at rest the one with the least load, and if none is, of all that sleep. None if it would only hold back, its load being above
     /// `bar()`, and somebody watches already.
     pub(super) fn pick_sleeper<'a, R>(
         &self,
@@ -175,9 +175,15 @@ impl Idle {
         if needless() {
             return None;
         }
-        let sleeping = workers
-            .filter(|(flag, ..)| self.is_asleep(flag) && flag.resting.load(Ordering::Relaxed));
-        let (flag, load, worker) = sleeping.min_by_key(|&(_, load, _)| load)?;
+        let resting = |flag: &SleepFlag| flag.resting.load(Ordering::Relaxed);
+        let sleeping = workers.filter(|(flag, ..)| self.is_asleep(flag));
+        let (flag, load, worker) =
+            sleeping.min_by_key(|&(flag, load, _)| (!resting(flag), load))?;
+        if !resting(flag) {
+            // It may never rest. Nobody relies on it: it is not counted as a searcher.
+            self.end_sleep_locked(flag, false);
+            return Some(worker);
+        }
         if self.watchers.load(Ordering::Relaxed) > 0 && load > bar() {
             return None;
         }

@@ -140,11 +140,11 @@ impl Queues {
         if let Some(fiber) = self.ready.borrow_mut().pop_front() {
             return Some(Pick::Started(fiber));
         }
-        if !may_start {
+        // A look costs less than an attempt, which has a fence.
+        if !may_start || shared.injector.is_empty() {
             return None;
         }
-        let fresh = self.fresh.pop().or_else(|| inject(shared, index));
-        fresh.map(Pick::Fresh)
+        inject(shared, index).map(Pick::Fresh)
     }
 
     /// The oldest of `local`, at every pick for fairness. Beside the turn of the others, not in its place:

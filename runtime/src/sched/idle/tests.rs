@@ -98,17 +98,21 @@ fn a_watcher_wakes_as_a_searcher() {
     }
 }
 
-/// Its thread may be inside an async task, for long: nobody relies on it.
+/// Its thread may be inside an async task, for long: nobody relies on it. But it is better than nobody: its tasks may be
+/// many short ones, without an end, and then it never rests.
 #[test]
-fn a_sleeper_that_is_not_in_its_reactor_is_not_woken_for_a_push() {
+fn a_sleeper_that_is_not_in_its_reactor_is_woken_last_and_not_relied_on() {
     let (idle, workers) = asleep([0, 50], &[1]);
     assert!(!idle.stir(&workers[0].0), "it may go on");
     assert_eq!(push(&idle, &workers, 4), None);
     assert!(idle.stir(&workers[1].0), "what it watched is its business");
     assert!(idle.has_searchers() && idle.wake_up(&workers[1].0).searching);
     assert!(idle.end_search());
-    assert_eq!(push(&idle, &workers, 4), None);
+    assert_eq!(push(&idle, &workers, 4), Some(0));
+    assert!(!idle.has_searchers() && !idle.rest(&workers[0].0));
+    assert_eq!(push(&idle, &workers, 4), None, "once is enough");
     // What is for it alone ends its sleep all the same.
+    idle.announce(&workers[0].0, false);
     assert!(idle.rest(&workers[0].0) && !idle.stir(&workers[0].0));
     assert!(idle.end_sleep(&workers[0].0) && !idle.has_searchers());
     assert!(!idle.rest(&workers[0].0));

@@ -172,7 +172,10 @@ impl Worker {
             || (may_start && (!shared.injector.is_empty() || self.queues.has_fresh()))
             // A searcher takes it, or looks again when it gives up. (And may this one search?) What this
             // one holds back from, it watches.
-            || (holding.is_none() && shared.has_fresh() && !shared.idle.has_searchers())
+            || (!self.queues.is_alone()
+                && holding.is_none()
+                && shared.has_fresh()
+                && !shared.idle.has_searchers())
             || shared.shutdown.is_closed() != self.draining.get()
             || (self.draining.get() && shared.live() == 0);
         if !work {
