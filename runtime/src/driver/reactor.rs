@@ -10,10 +10,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, RuntimeMetrics};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::blocking::BlockingThreads;
 
@@ -24,8 +24,8 @@ pub(crate) enum Turn {
     Again,
     /// Nothing to run: wait for an event or a wake.
     Sleep,
-    /// The same, but for so long at the most.
-    SleepFor(Duration),
+    /// The same, but until then at the most.
+    SleepUntil(Instant),
     /// The worker is over.
     Exit,
 }
@@ -86,8 +86,11 @@ impl Driver {
                         Poll::Pending
                     }
                     Turn::Sleep => Poll::Pending,
-                    Turn::SleepFor(time) => {
-                        alarm.as_mut().reset(Instant::now() + time);
+                    Turn::SleepUntil(end) => {
+                        // One that is set for that time, as after most events, is left alone.
+                        if alarm.deadline() != end.into() || alarm.is_elapsed() {
+                            alarm.as_mut().reset(end.into());
+                        }
                         // It leaves the waker there, and tokio polls again when it is time.
                         if alarm.as_mut().poll(cx).is_ready() {
                             cx.waker().wake_by_ref();

@@ -167,11 +167,10 @@ impl Timers {
         }
     }
 
-    /// How long until the next is due.
-    pub(crate) fn time_left(&self) -> Option<Duration> {
+    /// When the next is due.
+    pub(crate) fn next(&self) -> Option<Instant> {
         let first = self.first.get()?;
-        let time = Duration::from_nanos(first.saturating_mul(TICK));
-        Some(time.saturating_sub(self.origin.elapsed()))
+        Some(self.origin + Duration::from_nanos(first.saturating_mul(TICK)))
     }
 }
 

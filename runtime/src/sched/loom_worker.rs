@@ -89,7 +89,7 @@ fn start_in_time(
             }
             match turn {
                 // The timer may be first.
-                Turn::SleepFor(_) if timers => thread::yield_now(),
+                Turn::SleepUntil(_) if timers => thread::yield_now(),
                 _ => bell.wait(),
             }
             if waits {

@@ -106,8 +106,8 @@ impl Holding {
     }
 
     /// How long until the allowance grows.
-    pub(super) fn time_left(&self) -> Duration {
-        PATIENCE.saturating_sub(self.since.elapsed())
+    pub(super) fn ends(&self) -> Instant {
+        self.since + PATIENCE
     }
 }
 

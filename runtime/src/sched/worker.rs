@@ -182,9 +182,9 @@ impl Worker {
         self.in_turn.set(false);
         // Only fibers, in turns, begin to sleep: what is the next now stays the next.
         let turn = match turn {
-            Turn::Sleep => timers.time_left().map_or(turn, Turn::SleepFor),
-            Turn::SleepFor(time) => {
-                Turn::SleepFor(timers.time_left().map_or(time, |left| time.min(left)))
+            Turn::Sleep => timers.next().map_or(turn, Turn::SleepUntil),
+            Turn::SleepUntil(end) => {
+                Turn::SleepUntil(timers.next().map_or(end, |next| end.min(next)))
             }
             Turn::Again | Turn::Exit => turn,
         };

@@ -8,7 +8,8 @@ use crate::fiber::Running;
 
 /// Waits for at least `duration` (resolution: 1 ms).
 ///
-/// In a fiber this parks the fiber; on a plain thread it is [`std::thread::sleep`].
+/// In a fiber this parks the fiber, by std's clock: tokio's `pause` does not stop it. On a plain thread it is
+/// [`std::thread::sleep`].
 ///
 /// # Panics
 /// On a worker's own stack: await `tokio::time::sleep` there.
@@ -30,7 +31,7 @@ pub fn sleep(duration: Duration) {
     }
 }
 
-/// Waits until `deadline`, if that is not past.
+/// Waits until `deadline`, as [`sleep`]. If that is past a fiber lets others run once.
 ///
 /// # Panics
 /// On a worker's own stack: await `tokio::time::sleep_until` there.

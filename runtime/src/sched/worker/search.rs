@@ -187,7 +187,7 @@ impl Worker {
             add(&remote.stats.watches, 1);
             // Whoever should start it may sleep.
             shared.wake_searcher();
-            return Some(Turn::SleepFor(holding.time_left()));
+            return Some(Turn::SleepUntil(holding.ends()));
         }
         // If somebody else ended it, they wake the reactor: one turn too many, no harm.
         self.searching
