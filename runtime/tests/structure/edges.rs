@@ -44,7 +44,9 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     (
         "net",
-        &["block_on", "current", "handle", "keep", "shim", "time"],
+        &[
+            "block_on", "current", "fiber", "handle", "keep", "park", "shim", "time",
+        ],
     ),
     ("os", &["current", "fs", "net", "process", "time"]),
     ("overflow", &["current", "fiber", "walk"]),
