@@ -85,10 +85,13 @@ impl Report {
             })
             .collect();
         text.push_str(&aligned(TARGETS, &[1, 2], &lines));
-        let mut whys: Vec<&str> = verdicts.iter().filter_map(|verdict| verdict.why).collect();
-        whys.dedup();
-        for why in whys {
-            writeln!(text, "\nMissed because {why}.").expect("a String takes any text");
+        let mut last = None;
+        for verdict in verdicts {
+            // What holds for several in a row is said once.
+            if let Some(why) = verdict.why.filter(|why| last != Some(*why)) {
+                writeln!(text, "\n*{}:* {why}.", verdict.what).expect("a String takes any text");
+                last = Some(why);
+            }
         }
         for group in self.groups() {
             writeln!(text, "\n## {group}\n").expect("a String takes any text");
