@@ -106,7 +106,7 @@ impl Builder {
     }
 
     /// At most so many fibers are run between two looks at timers and I/O. Default: 122, or as many as run in about
-    /// 20 µs if that is more. Less answers events sooner, more switches faster.
+    /// 20 µs if that is more, but not more than 1,952. Less answers events sooner, more switches faster.
     pub fn event_interval(mut self, fibers: u32) -> Builder {
         self.event_interval = Some(fibers);
         self
