@@ -482,9 +482,15 @@ impl Header {
     pub(crate) fn notify_here(&self, reason: u32) -> bool {
         let calls = self.state.notify_here(reason);
         if let Some(calls) = calls {
-            self.pending.set(self.pending.get() | calls);
+            self.leave_calls(calls);
         }
         calls.is_some()
+    }
+
+    /// Its worker: calls for the fiber, whose word says nothing of its park, with `TOKEN`, `WOKEN` or neither.
+    #[inline]
+    pub(crate) fn leave_calls(&self, calls: u32) {
+        self.pending.set(self.pending.get() | calls);
     }
 
     /// The running fiber: takes one kind of call out of the word.
@@ -513,8 +519,7 @@ impl Header {
     /// Its worker, about to run it: see [`State::begin`].
     #[inline]
     pub(crate) fn begin(&self) {
-        let calls = self.state.begin();
-        self.pending.set(self.pending.get() | calls);
+        self.leave_calls(self.state.begin());
     }
 
     /// Its worker, after `AfterSwitch::Park`: see [`State::park`].

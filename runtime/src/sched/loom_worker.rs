@@ -114,7 +114,7 @@ fn start_all(shared: &Arc<Shared>, deques: Vec<Deque<FiberPtr>>) -> Vec<JoinHand
 }
 
 /// Closes the runtime, and waits for its workers.
-fn end(shared: &Shared, workers: Vec<JoinHandle<()>>) {
+pub(super) fn end(shared: &Shared, workers: Vec<JoinHandle<()>>) {
     shared.close();
     for worker in workers {
         worker.join().unwrap();

@@ -337,14 +337,9 @@ impl Schedule for Shared {
     #[inline]
     fn wake_here(&self, fiber: FiberPtr, reason: u32) -> bool {
         // SAFETY: whoever calls for a fiber has a live record.
-        let header = unsafe { fiber.header() };
+        let home = unsafe { fiber.header() }.home() as usize;
         match self.local_worker() {
-            Some(worker) if worker.index == header.home() as usize && !header.reports_wakes() => {
-                if header.notify_here(reason) {
-                    worker.push_woken(fiber);
-                }
-                true
-            }
+            Some(worker) if worker.index == home => worker.wake(fiber, reason),
             _ => false,
         }
     }

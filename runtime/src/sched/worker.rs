@@ -1,5 +1,6 @@
 //! A worker: a thread that runs fibers and drives its own reactor.
 
+mod park;
 mod run;
 mod search;
 
@@ -29,12 +30,18 @@ mod loom_worker;
 #[path = "loom_placement.rs"]
 mod loom_placement;
 
+#[cfg(all(test, sisal_loom))]
+#[path = "loom_park.rs"]
+mod loom_park;
+
 pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     /// What the others see of this worker, in `shared`.
     remote: NonNull<Remote>,
     pub(super) queues: Queues,
+    /// Parked last: see `worker/park.rs`.
+    lingering: Cell<Option<FiberPtr>>,
     pub(super) context: Context,
     /// Every started fiber that has not ended, at its header's `bound_at`.
     pub(super) bound: RefCell<Vec<FiberPtr>>,
@@ -129,6 +136,7 @@ impl Worker {
             index,
             remote: NonNull::from(&*shared.workers[index]),
             queues: Queues::new(deque, index, shared.config.workers),
+            lingering: Cell::new(None),
             context: Context {
                 fiber: Cell::new(None),
                 unwinding: Unwinding::new(),
@@ -221,6 +229,9 @@ impl Worker {
                 break Turn::Exit;
             }
             let Some(pick) = self.find() else {
+                if self.park_lingering() {
+                    continue;
+                }
                 if self.tidy() {
                     break Turn::Again;
                 }
@@ -243,10 +254,13 @@ impl Worker {
                     // tokio looks at timers and I/O.
                     break Turn::Again;
                 }
+                // Nor does a call by another thread for the fiber that lingers.
+                self.park_lingering();
                 intervals += 1;
                 left = interval;
             }
         };
+        self.park_lingering();
         let switches = u64::from(interval) * intervals + u64::from(interval - left);
         add(&self.remote().stats.switches, switches);
         turn

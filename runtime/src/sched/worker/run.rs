@@ -25,12 +25,7 @@ impl Worker {
         };
         match after {
             (fiber, AfterSwitch::Requeue) => self.queues.push_ready(fiber),
-            (fiber, AfterSwitch::Park) => {
-                // SAFETY: a fiber that has not ended is live.
-                if unsafe { fiber.header() }.park() {
-                    self.queues.push_ready(fiber);
-                }
-            }
+            (fiber, AfterSwitch::Park) => self.park(fiber),
             (fiber, AfterSwitch::Finish) => self.finish(fiber),
             (fiber, AfterSwitch::Retire) => self.give_up(fiber),
         }
