@@ -43,10 +43,13 @@ pub(crate) unsafe fn start(fiber: FiberPtr, stack: SlabStack) -> AfterSwitch {
 pub(crate) unsafe fn resume(fiber: FiberPtr) -> AfterSwitch {
     // SAFETY: a fiber that has not ended is live; its worker may touch these cells (rule 2).
     let header = unsafe { fiber.header() };
-    let (Some(sp), Some(base)) = (header.sp.take(), header.base.get()) else {
-        unreachable!("a fiber that is resumed has a stack and is not on it");
+    debug_assert!(header.sp.get().is_some(), "it has ended");
+    // SAFETY: both are there from the start on, and `sp` is until the switch by which the fiber ends.
+    let (sp, base) = unsafe {
+        let sp = header.sp.get().unwrap_unchecked();
+        (sp, header.base.get().unwrap_unchecked())
     };
-    // SAFETY: `sp` is where the fiber left its stack, and it was taken, so it is used once.
+    // SAFETY: `sp` is where the fiber left its stack; it is used once, for the next is set below.
     let (word, sp) = unsafe { arch::switch_and_link(0, sp, base) };
     header.sp.set(sp);
     AfterSwitch::decode(word)
@@ -65,7 +68,7 @@ unsafe extern "C-unwind" fn entry(
     let fiber = unsafe { fiber.read() };
     contained(fiber);
     // SAFETY: this is the stack's first function, and nothing on it needs to be dropped.
-    unsafe { arch::switch_and_reset(AfterSwitch::Finish.encode(), parent_link) }
+    unsafe { arch::switch_and_reset(AfterSwitch::FINISH.encode(), parent_link) }
 }
 
 /// A frame that aborts rather than let an unwind reach the worker: `extern "C"`.
@@ -263,7 +266,7 @@ impl super::Header {
     /// Takes the stack of a fiber that has ended.
     ///
     /// # Safety
-    /// On its worker's stack, after `AfterSwitch::Finish`, once.
+    /// On its worker's stack, after `AfterSwitch::FINISH`, once.
     #[inline]
     pub(crate) unsafe fn take_stack(&self) -> SlabStack {
         // SAFETY: by contract it was started, and its stack is there.

@@ -220,10 +220,9 @@ impl FiberPtr {
     pub(crate) unsafe fn prefetch_stack(self) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
-        if let (Some(sp), Some(base)) = (header.sp.get(), header.base.get()) {
-            prefetch(sp.get());
-            prefetch(base.get() - arch::PARENT_LINK_OFFSET);
-        }
+        let address = |of: Option<StackPointer>| of.map_or(0, StackPointer::get);
+        prefetch(address(header.sp.get()));
+        prefetch(address(header.base.get()).wrapping_sub(arch::PARENT_LINK_OFFSET));
     }
 
     pub(super) fn record<F, T>(self) -> *mut Record<F, T> {
@@ -519,10 +518,12 @@ impl Header {
     /// Its worker, about to run it: see [`State::begin`].
     #[inline]
     pub(crate) fn begin(&self) {
-        self.leave_calls(self.state.begin());
+        if let Some(calls) = self.state.begin() {
+            self.leave_calls(calls);
+        }
     }
 
-    /// Its worker, after `AfterSwitch::Park`: see [`State::park`].
+    /// Its worker, after `AfterSwitch::PARK`: see [`State::park`].
     #[must_use]
     pub(crate) fn park(&self) -> bool {
         let queue = self.state.park();

@@ -33,7 +33,7 @@ impl Header {
 }
 
 /// The registers with which a thread leaves the stack that has this base, to its worker, with
-/// `AfterSwitch::Retire`.
+/// `AfterSwitch::RETIRE`.
 ///
 /// # Safety
 /// The thread was interrupted on the stack of a fiber, on which it goes on with these registers, or never. In a signal
@@ -62,13 +62,13 @@ unsafe extern "C" fn leave(parent_link: *mut StackPointer) -> ! {
     unsafe { asm!("emms", options(nomem, nostack, preserves_flags)) };
     // SAFETY: this is below the worker's frame that the link points to, so it stays until the switch; the frames of the
     // fiber are never used again, nor freed: whoever got us here has that from the user (`Builder::kill_on_overflow`).
-    unsafe { arch::switch_and_reset(AfterSwitch::Retire.encode(), parent_link) }
+    unsafe { arch::switch_and_reset(AfterSwitch::RETIRE.encode(), parent_link) }
 }
 
 /// Gives the fiber its result, and its stack up. Its own reference is still to be given up.
 ///
 /// # Safety
-/// On its worker's stack, after `AfterSwitch::Retire`.
+/// On its worker's stack, after `AfterSwitch::RETIRE`.
 pub(crate) unsafe fn retire(fiber: FiberPtr) {
     // SAFETY: the fiber's own reference keeps it live.
     let header = unsafe { fiber.header() };

@@ -77,7 +77,7 @@ impl Running {
     #[inline(always)]
     pub(crate) fn park(self) {
         self.header().ready_ops.set(0);
-        self.suspend(AfterSwitch::Park);
+        self.suspend(AfterSwitch::PARK);
     }
 
     /// [`park`](Self::park) until something else that runs has ended: a child, a closure of the pool.
@@ -99,7 +99,7 @@ impl Running {
     #[inline(always)]
     pub(crate) fn yield_now(self) {
         self.header().ready_ops.set(0);
-        self.suspend(AfterSwitch::Requeue);
+        self.suspend(AfterSwitch::REQUEUE);
     }
 
     // Inlined into the function that waits: a `ret` between the switch and that function would not
@@ -112,9 +112,8 @@ impl Running {
         if self.header().state.needs_more_than_a_switch() {
             self.before_switch(&mut kept);
         }
-        let Some(base) = self.header().base.get() else {
-            unreachable!("a running fiber has a stack");
-        };
+        // SAFETY: set before the fiber's first switch.
+        let base = unsafe { self.header().base.get().unwrap_unchecked() };
         let parent_link = base.get() - arch::PARENT_LINK_OFFSET;
         // SAFETY: the caller is on the fiber's stack, whose parent link is at that offset, and
         // its worker is linked there, waiting in `body::resume`.

@@ -241,7 +241,7 @@ impl Header {
     #[cold]
     fn leave_watched(&self, worker: &WorkerSpan, after: AfterSwitch) {
         let task = self.task_span();
-        if after == AfterSwitch::Requeue {
+        if after == AfterSwitch::REQUEUE {
             // In its span: it woke itself.
             self.report_wake();
         }
@@ -257,9 +257,9 @@ impl Header {
             // Another subscriber's than the worker's, or of one that does not tell its current span.
             contain(|| task.subscriber.exit(&task.id));
         }
-        match after {
-            AfterSwitch::Finish | AfterSwitch::Retire => self.close_span(),
-            AfterSwitch::Requeue | AfterSwitch::Park => self.entered.0.set(spans),
+        match after.is_last() {
+            true => self.close_span(),
+            false => self.entered.0.set(spans),
         }
     }
 }

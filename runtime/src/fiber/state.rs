@@ -104,18 +104,18 @@ impl State {
         self.notify(reason).then_some(0)
     }
 
-    /// Worker: a started fiber is about to run. Returns `TOKEN` and `WOKEN` as they were, now
+    /// Worker: a started fiber is about to run. If it was parked: `TOKEN` and `WOKEN` as they were, now
     /// cleared, for the fiber's own use.
     #[inline]
-    pub(crate) fn begin(&self) -> u32 {
+    pub(crate) fn begin(&self) -> Option<u32> {
         // Relaxed: only this worker sets or clears that bit.
         if self.0.load(Ordering::Relaxed) & PARKED == 0 {
-            return 0; // it yielded, or its worker woke it; calls since then stay in the word
+            return None; // it yielded, or its worker woke it; calls since then stay in the word
         }
         // Acquire pairs with `notify`. A read-modify-write, not a store, so that a call that
         // comes at the same time is either seen here or lands on a RUNNING word.
         let before = (self.0).fetch_and(!(PARKED | NOTIFIED | TOKEN | WOKEN), Ordering::AcqRel);
-        before & (TOKEN | WOKEN)
+        Some(before & (TOKEN | WOKEN))
     }
 
     /// Worker: the fiber is off its stack and wants to wait. True: it was called meanwhile

@@ -6,6 +6,7 @@ mod idle;
 mod inbox;
 mod placement;
 mod queues;
+mod ready;
 mod shared;
 mod shutdown;
 mod start;

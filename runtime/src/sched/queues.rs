@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use super::fresh::Fresh;
+use super::ready::Ready;
 use super::shared::Shared;
 use super::stats::add;
 use crate::fiber::FiberPtr;
@@ -14,26 +15,23 @@ use crate::shim::deque::{Steal, Worker as Deque};
 
 /// After so many picks the inbox comes first, and the injector or the old end of `fresh`. A prime, so
 /// that it does not beat with loops of the user's; more in README.md, "Numbers".
-const FAIRNESS_INTERVAL: u32 = 61;
+pub(super) const FAIRNESS_INTERVAL: u32 = 61;
 
 /// So many times in a row `next` goes before `ready`: two fibers that wake each other must not
 /// shut out the rest.
 const NEXT_LIMIT: u32 = 3;
 
-/// So far ahead the record of a fiber in `ready` is fetched; and, by what it says, its stack.
-const RECORD_AHEAD: usize = 7;
-const STACK_AHEAD: usize = 3;
-
 pub(super) struct Queues {
     next: Cell<Option<FiberPtr>>,
     next_uses: Cell<u32>,
-    ready: RefCell<VecDeque<FiberPtr>>,
+    ready: Ready,
     fresh: Fresh,
     /// Fresh fibers that are not `Send`: nobody else ever sees them before they are bound (S2).
     local: RefCell<VecDeque<FiberPtr>>,
     /// The last pick for fairness was the oldest of `local`: the next is somebody else's.
     local_had_turn: Cell<bool>,
-    picks: Cell<u32>,
+    /// The injector's turn at the next pick for fairness, and not that of `fresh`.
+    injector_first: Cell<bool>,
     /// State of the victims' random order (xorshift; G. Marsaglia, "Xorshift RNGs", 2003).
     random: Cell<u32>,
 }
@@ -51,11 +49,11 @@ impl Queues {
         Queues {
             next: Cell::new(None),
             next_uses: Cell::new(0),
-            ready: RefCell::new(VecDeque::new()),
+            ready: Ready::new(),
             fresh: Fresh::new(fresh, workers == 1),
             local: RefCell::new(VecDeque::new()),
             local_had_turn: Cell::new(false),
-            picks: Cell::new(0),
+            injector_first: Cell::new(false),
             random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
         }
     }
@@ -70,21 +68,7 @@ impl Queues {
 
     #[inline]
     pub(super) fn push_ready(&self, fiber: FiberPtr) {
-        self.ready.borrow_mut().push_back(fiber);
-    }
-
-    /// The first of `ready`. Of those that come soon after it what a switch touches is on its way to the cache meanwhile: of thousands of
-    /// fibers none is there any more.
-    #[inline]
-    fn pop_ready(&self) -> Option<FiberPtr> {
-        let mut ready = self.ready.borrow_mut();
-        let fiber = ready.pop_front()?;
-        if let Some(later) = ready.get(RECORD_AHEAD) {
-            later.prefetch_record();
-            // SAFETY: queued fibers are live, and `ready` are bound here.
-            unsafe { ready[STACK_AHEAD].prefetch_stack() };
-        }
-        Some(fiber)
+        self.ready.push(fiber);
     }
 
     /// Woken by the running fiber: likely to use what that one just touched.
@@ -94,40 +78,30 @@ impl Queues {
         }
     }
 
-    /// The next fiber from this worker's own queues and inbox, or the injector. What is fresh only if it
-    /// `may_start` it; at the picks for fairness also if it is `impatient`.
+    /// The next fiber that is bound here, if it comes first.
     #[inline]
-    pub(super) fn pick(
-        &self,
-        shared: &Shared,
-        index: usize,
-        may_start: impl Fn() -> bool,
-        impatient: impl FnOnce() -> bool,
-    ) -> Option<Pick> {
-        let picks = self.picks.get().wrapping_add(1);
-        self.picks.set(picks);
-        if picks.is_multiple_of(FAIRNESS_INTERVAL) {
-            self.empty_inbox(shared, index);
-            if let Some(fiber) = self.local_turn() {
-                return Some(Pick::Fresh(fiber));
-            }
-            if (may_start() || impatient())
-                && let Some(pick) = self.pick_for_fairness(shared, index)
-            {
-                return Some(pick);
-            }
-        }
-        if let Some(fiber) = self.next.take() {
+    pub(super) fn pick_bound(&self) -> Option<FiberPtr> {
+        if let Some(fiber) = self.next.get() {
+            self.next.set(None);
             if self.next_uses.get() < NEXT_LIMIT {
                 self.next_uses.set(self.next_uses.get() + 1);
-                return Some(Pick::Started(fiber));
+                return Some(fiber);
             }
             self.push_ready(fiber);
         }
         self.next_uses.set(0);
-        if let Some(fiber) = self.pop_ready() {
-            return Some(Pick::Started(fiber));
-        }
+        self.ready.pop()
+    }
+
+    /// The next fiber, when there is none that is bound here: from this worker's other queues and inbox, or the injector. What is
+    /// fresh only if it `may_start` it.
+    #[inline]
+    pub(super) fn pick_other(
+        &self,
+        shared: &Shared,
+        index: usize,
+        may_start: impl Fn() -> bool,
+    ) -> Option<Pick> {
         // Newest first, as `fresh`; before it, because others may help with that.
         if let Some(fiber) = self.local.borrow_mut().pop_back() {
             return Some(Pick::Fresh(fiber));
@@ -137,7 +111,7 @@ impl Queues {
             return Some(Pick::Fresh(fiber));
         }
         self.empty_inbox(shared, index);
-        if let Some(fiber) = self.ready.borrow_mut().pop_front() {
+        if let Some(fiber) = self.ready.pop() {
             return Some(Pick::Started(fiber));
         }
         // A look costs less than an attempt, which has a fence.
@@ -147,29 +121,36 @@ impl Queues {
         inject(shared, index).map(Pick::Fresh)
     }
 
-    /// The oldest of `local`, at every pick for fairness. Beside the turn of the others, not in its place:
-    /// the next pick is theirs.
-    fn local_turn(&self) -> Option<FiberPtr> {
+    /// A pick for fairness: the inbox is emptied, and something fresh comes first, if there is any. What is for everybody only if this
+    /// worker `may_start` it, impatience included. True: the next pick is one for fairness too.
+    #[cold]
+    pub(super) fn pick_for_fairness(
+        &self,
+        shared: &Shared,
+        index: usize,
+        may_start: impl FnOnce() -> bool,
+    ) -> (Option<FiberPtr>, bool) {
+        self.empty_inbox(shared, index);
+        // The oldest of `local`. Beside the turn of the others, not in its place: the next pick is theirs.
         if !self.local_had_turn.replace(true)
             && let Some(fiber) = self.local.borrow_mut().pop_front()
         {
-            self.picks.set(self.picks.get().wrapping_sub(1));
-            return Some(fiber);
+            return (Some(fiber), true);
         }
         self.local_had_turn.set(false);
-        None
-    }
-
-    #[cold]
-    fn pick_for_fairness(&self, shared: &Shared, index: usize) -> Option<Pick> {
+        let injector_first = self.injector_first.get();
+        self.injector_first.set(!injector_first);
+        if !may_start() {
+            return (None, false);
+        }
         let injected = || inject(shared, index);
         let oldest = || self.oldest_fresh(shared, index);
         // By turns: neither shuts out the other by never being empty.
-        let fiber = match self.picks.get().is_multiple_of(2 * FAIRNESS_INTERVAL) {
+        let fiber = match injector_first {
             true => injected().or_else(oldest),
             false => oldest().or_else(injected),
         };
-        fiber.map(Pick::Fresh)
+        (fiber, false)
     }
 
     /// Moves what others woke to `ready`.
@@ -222,7 +203,7 @@ impl Queues {
 
     /// What waits for this worker and nobody else.
     pub(super) fn ready_len(&self) -> u64 {
-        (self.ready.borrow().len() + self.local.borrow().len()) as u64
+        (self.ready.len() + self.local.borrow().len()) as u64
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -232,7 +213,7 @@ impl Queues {
     /// Whether a fiber is here that only this worker may run.
     pub(super) fn has_own(&self) -> bool {
         self.next.get().is_some()
-            || !self.ready.borrow().is_empty()
+            || !self.ready.is_empty()
             || !self.local.borrow().is_empty()
     }
 

@@ -3,6 +3,7 @@
 mod park;
 mod run;
 mod search;
+mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
@@ -10,15 +11,14 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::placement::{Holding, LEAST_BAR};
-use super::queues::Queues;
+use super::queues::{FAIRNESS_INTERVAL, Queues};
 use super::shared::{Remote, Shared};
 use super::start::Starting;
 use super::stats::add;
 use crate::current::{self, Context};
-use crate::driver::{Driver, Reactor, Turn, Waits, has_budget_remaining};
+use crate::driver::{Driver, Reactor, Waits};
 use crate::fiber::{Blocks, FiberPtr, IdSupply, Timers, Unwinding, WorkerSpan};
 use crate::overflow::{AlternateStack, Killer};
-use crate::shim::Ordering;
 use crate::shim::deque::Worker as Deque;
 use crate::stack_pool::StackPool;
 
@@ -40,6 +40,8 @@ pub(super) struct Worker {
     /// What the others see of this worker, in `shared`.
     remote: NonNull<Remote>,
     pub(super) queues: Queues,
+    /// Picks until one is for fairness.
+    fair_in: Cell<u32>,
     /// Parked last: see `worker/park.rs`.
     lingering: Cell<Option<FiberPtr>>,
     pub(super) context: Context,
@@ -136,6 +138,7 @@ impl Worker {
             index,
             remote: NonNull::from(&*shared.workers[index]),
             queues: Queues::new(deque, index, shared.config.workers),
+            fair_in: Cell::new(FAIRNESS_INTERVAL - 1),
             lingering: Cell::new(None),
             context: Context {
                 fiber: Cell::new(None),
@@ -174,35 +177,6 @@ impl Worker {
         unsafe { self.remote.as_ref() }
     }
 
-    /// One poll of the root future: fibers until there are none, or tokio has to have a look.
-    fn turn(&self, reactor: &Waker) -> Turn {
-        self.in_turn.set(true);
-        self.turn_asked.set(false);
-        self.bar.set(LEAST_BAR);
-        self.wake_up(reactor);
-        let stats = &self.remote().stats;
-        add(&stats.turns, 1);
-        let timers = &self.context.timers;
-        if !timers.is_empty() {
-            timers.fire();
-        }
-        let turn = self.run_fibers();
-        self.in_turn.set(false);
-        // Only fibers, in turns, begin to sleep: what is the next now stays the next.
-        let turn = match turn {
-            Turn::Sleep => timers.next().map_or(turn, Turn::SleepUntil),
-            Turn::SleepUntil(end) => {
-                Turn::SleepUntil(timers.next().map_or(end, |next| end.min(next)))
-            }
-            Turn::Again | Turn::Exit => turn,
-        };
-        stats
-            .ready
-            .store(self.queues.ready_len(), Ordering::Relaxed);
-        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
-        turn
-    }
-
     /// Ends this worker's sleep, if it slept.
     fn wake_up(&self, reactor: &Waker) {
         let remote = self.remote();
@@ -217,53 +191,6 @@ impl Worker {
             self.searching.set(end.searching);
             add(&remote.stats.woken, u64::from(end.by_other));
         }
-    }
-
-    fn run_fibers(&self) -> Turn {
-        let interval = self.shared.config.event_interval;
-        let least_turn = self.shared.config.least_turn;
-        let begun = if least_turn > 0 { ticks() } else { 0 };
-        let (mut left, mut intervals) = (interval, 0);
-        let turn = loop {
-            if self.shared.shutdown.is_closed() && self.drain() {
-                break Turn::Exit;
-            }
-            let Some(pick) = self.find() else {
-                if self.park_lingering() {
-                    continue;
-                }
-                if self.tidy() {
-                    break Turn::Again;
-                }
-                if let Some(sleep) = self.fall_asleep() {
-                    break sleep;
-                }
-                continue;
-            };
-            self.run(pick);
-            left -= 1;
-            // Without budget every tokio future is pending: polling one would be waste.
-            if !has_budget_remaining() {
-                // tokio calls the wakers that it held back for lack of it.
-                break Turn::Again;
-            }
-            if left == 0 {
-                // Whatever the clock says, an event does not wait for ever.
-                let short = intervals < MOST_INTERVALS && least_turn > 0;
-                if !short || ticks().wrapping_sub(begun) >= least_turn {
-                    // tokio looks at timers and I/O.
-                    break Turn::Again;
-                }
-                // Nor does a call by another thread for the fiber that lingers.
-                self.park_lingering();
-                intervals += 1;
-                left = interval;
-            }
-        };
-        self.park_lingering();
-        let switches = u64::from(interval) * intervals + u64::from(interval - left);
-        add(&self.remote().stats.switches, switches);
-        turn
     }
 
     /// Whether the caller is on the stack of one of this worker's fibers.
@@ -317,13 +244,4 @@ impl Worker {
             reactor.wake_by_ref();
         }
     }
-}
-
-/// So many times a turn that is shorter than `Config::least_turn` goes on.
-const MOST_INTERVALS: u64 = 15;
-
-/// The processor's clock, for what need not be exact: a reading costs about as much as a switch.
-fn ticks() -> u64 {
-    // SAFETY: every x86-64 processor has it, and nothing here forbids it to user code.
-    unsafe { std::arch::x86_64::_rdtsc() }
 }

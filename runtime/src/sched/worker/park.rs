@@ -5,6 +5,7 @@
 
 use super::Worker;
 use crate::fiber::{FiberPtr, TOKEN, WOKEN};
+use crate::sched::queues::Pick;
 
 impl Worker {
     /// A fiber left its stack to wait.
@@ -15,20 +16,26 @@ impl Worker {
         }
     }
 
-    /// Nobody lingers any more. True: who did was called for meanwhile, and is queued.
+    /// Nobody lingers any more.
     #[inline]
-    pub(super) fn park_lingering(&self) -> bool {
-        (self.lingering.take()).is_some_and(|fiber| self.park_in_word(fiber))
+    pub(super) fn park_lingering(&self) {
+        if let Some(fiber) = self.lingering.take() {
+            self.park_in_word(fiber);
+        }
+    }
+
+    /// The same. The fiber, if somebody called for it meanwhile.
+    pub(super) fn pick_lingering(&self) -> Option<Pick> {
+        self.park_lingering();
+        self.queues.pick_bound().map(Pick::Started)
     }
 
     #[inline]
-    fn park_in_word(&self, fiber: FiberPtr) -> bool {
+    fn park_in_word(&self, fiber: FiberPtr) {
         // SAFETY: a fiber that has not ended is live.
-        let called = unsafe { fiber.header() }.park();
-        if called {
+        if unsafe { fiber.header() }.park() {
             self.queues.push_ready(fiber);
         }
-        called
     }
 
     /// Calls for a fiber of this worker's, on its thread. False: a subscriber is to be told, so nothing was done.

@@ -1,34 +1,45 @@
 //! A fiber's time on a worker: its first run, each later one, its end.
 
 use super::Worker;
+use crate::driver::has_budget_remaining;
 use crate::error::JoinError;
 use crate::fiber::{self, AfterSwitch, FiberPtr, FiberRef};
-use crate::sched::queues::Pick;
 use crate::sched::shared::bump;
 use crate::shim::{Ordering, compiler_fence};
 
 impl Worker {
+    /// Runs a fiber that is bound here. False: the turn ends.
     #[inline]
-    pub(super) fn run(&self, pick: Pick) {
-        let after = match pick {
-            Pick::Started(fiber) => {
-                // SAFETY: a queued fiber is live.
-                unsafe { fiber.header() }.begin();
-                // SAFETY: on this worker's stack; a started fiber in these queues is bound here
-                // and has left its stack.
-                (fiber, self.on(fiber, || unsafe { fiber::resume(fiber) }))
-            }
-            Pick::Fresh(fiber) => match self.start(fiber) {
-                Some(after) => (fiber, after),
-                None => return,
-            },
-        };
-        match after {
-            (fiber, AfterSwitch::Requeue) => self.queues.push_ready(fiber),
-            (fiber, AfterSwitch::Park) => self.park(fiber),
-            (fiber, AfterSwitch::Finish) => self.finish(fiber),
-            (fiber, AfterSwitch::Retire) => self.give_up(fiber),
+    pub(super) fn run(&self, fiber: FiberPtr) -> bool {
+        // SAFETY: a queued fiber is live.
+        unsafe { fiber.header() }.begin();
+        // SAFETY: on this worker's stack; a started fiber in these queues is bound here and has left its stack.
+        let after = self.on(fiber, || unsafe { fiber::resume(fiber) });
+        self.follow(fiber, after)
+    }
+
+    /// The same for one that is not yet.
+    pub(super) fn run_fresh(&self, fiber: FiberPtr) -> bool {
+        self.start(fiber)
+            .is_none_or(|after| self.follow(fiber, after))
+    }
+
+    /// What a fiber wanted when it left its stack. False: the turn ends.
+    #[inline(always)]
+    fn follow(&self, fiber: FiberPtr, after: AfterSwitch) -> bool {
+        // In the order of how often, and no table of addresses.
+        if after == AfterSwitch::REQUEUE {
+            self.queues.push_ready(fiber);
+        } else if after == AfterSwitch::PARK {
+            self.park(fiber);
+            // Without budget every tokio future is pending. tokio is to call the wakers that it held back for lack of it.
+            return has_budget_remaining();
+        } else if after == AfterSwitch::FINISH {
+            self.finish(fiber);
+        } else {
+            self.give_up(fiber);
         }
+        true
     }
 
     /// Marks `fiber` as the running one while `switch` is away on its stack.

@@ -11,19 +11,11 @@ use crate::shim::Ordering;
 const MOST_STOLEN: usize = 32;
 
 impl Worker {
-    #[inline]
+    /// The next fiber, when none that is bound here comes first.
     pub(super) fn find(&self) -> Option<Pick> {
         let (shared, index) = (&self.shared, self.index);
-        let pick = self
-            .queues
-            .pick(shared, index, || self.may_start(), || self.is_impatient());
+        let pick = (self.queues).pick_other(shared, index, || self.may_start());
         if pick.is_some() || self.queues.is_alone() {
-            if let Some(Pick::Fresh(_)) = pick {
-                self.tell_fresh();
-            }
-            if self.searching.get() {
-                self.stop_searching();
-            }
             return pick;
         }
         self.search()
@@ -38,7 +30,7 @@ impl Worker {
             }
             self.searching.set(true);
         }
-        let pick = if self.may_start() {
+        if self.may_start() {
             self.holding.set(None);
             // One more than the bar: at the bar it still starts one.
             let room = self.bar.get().saturating_add(1) - self.load();
@@ -48,11 +40,7 @@ impl Worker {
             self.queues.take_fresh(&self.shared, self.index)
         } else {
             None
-        };
-        if pick.is_some() {
-            self.stop_searching();
         }
-        pick
     }
 
     /// Whether this worker starts fresh fibers, or holds back.
@@ -76,7 +64,7 @@ impl Worker {
 
     /// This worker holds back. Whether it takes a fresh fiber all the same, since nobody else does.
     #[cold]
-    fn is_impatient(&self) -> bool {
+    pub(super) fn is_impatient(&self) -> bool {
         let (shared, load) = (&self.shared, self.load());
         let holding = self.holding.get().filter(|holding| holding.stands(shared));
         if !shared.has_fresh() {
@@ -123,7 +111,7 @@ impl Worker {
     /// This worker has work. The last searcher sends another in its place, for work that was
     /// pushed while pushers relied on it.
     #[cold]
-    fn stop_searching(&self) {
+    pub(super) fn stop_searching(&self) {
         self.searching.set(false);
         let shared = &self.shared;
         if shared.idle.end_search() && shared.has_fresh() {

@@ -1,0 +1,196 @@
+//! A worker's turn: one poll of the root future.
+//!
+//! It goes in stretches of fibers that are bound here. What need not be looked at before each of them is looked at between two stretches.
+
+use std::task::Waker;
+
+use super::Worker;
+use crate::driver::Turn;
+use crate::fiber::FiberPtr;
+use crate::sched::placement::LEAST_BAR;
+use crate::sched::queues::{FAIRNESS_INTERVAL, Pick};
+use crate::sched::stats::add;
+use crate::shim::Ordering;
+
+/// So many times a turn that is shorter than `Config::least_turn` goes on.
+const MOST_INTERVALS: u32 = 15;
+
+/// How far a turn has come.
+struct Way {
+    /// What is left of the stretch.
+    left: u32,
+    stretch: u32,
+    /// When the stretch began.
+    interval_left: u32,
+    intervals: u32,
+    switches: u64,
+    begun: u64,
+}
+
+impl Way {
+    /// The stretch ends here. How many fibers it had.
+    fn end_stretch(&mut self) -> u32 {
+        let run = self.stretch - self.left;
+        (self.stretch, self.left) = (0, 0);
+        self.interval_left -= run;
+        self.switches += u64::from(run);
+        run
+    }
+}
+
+/// How a turn goes on.
+enum Next {
+    Run(Pick),
+    /// There may be something now.
+    Look,
+    End(Turn),
+}
+
+impl Worker {
+    /// Fibers until there are none, or tokio has to have a look.
+    pub(super) fn turn(&self, reactor: &Waker) -> Turn {
+        self.in_turn.set(true);
+        self.turn_asked.set(false);
+        self.bar.set(LEAST_BAR);
+        self.wake_up(reactor);
+        let stats = &self.remote().stats;
+        add(&stats.turns, 1);
+        let timers = &self.context.timers;
+        if !timers.is_empty() {
+            timers.fire();
+        }
+        let turn = self.run_fibers();
+        self.in_turn.set(false);
+        // Only fibers, in turns, begin to sleep: what is the next now stays the next.
+        let turn = match turn {
+            Turn::Sleep => timers.next().map_or(turn, Turn::SleepUntil),
+            Turn::SleepUntil(end) => {
+                Turn::SleepUntil(timers.next().map_or(end, |next| end.min(next)))
+            }
+            Turn::Again | Turn::Exit => turn,
+        };
+        stats
+            .ready
+            .store(self.queues.ready_len(), Ordering::Relaxed);
+        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
+        turn
+    }
+
+    fn run_fibers(&self) -> Turn {
+        let config = &self.shared.config;
+        let mut way = Way {
+            left: 0,
+            stretch: 0,
+            interval_left: config.event_interval,
+            intervals: 0,
+            switches: 0,
+            begun: if config.least_turn > 0 { ticks() } else { 0 },
+        };
+        let turn = loop {
+            let bound = match way.left {
+                0 => None,
+                _ => self.queues.pick_bound(),
+            };
+            let fiber = match bound {
+                Some(fiber) => fiber,
+                None => match self.next(&mut way) {
+                    Next::Run(Pick::Started(fiber)) => fiber,
+                    Next::Run(Pick::Fresh(fiber)) => {
+                        way.left -= 1;
+                        if self.run_fresh(fiber) {
+                            continue;
+                        }
+                        break Turn::Again;
+                    }
+                    Next::Look => continue,
+                    Next::End(turn) => break turn,
+                },
+            };
+            way.left -= 1;
+            if !self.run(fiber) {
+                break Turn::Again;
+            }
+        };
+        self.park_lingering();
+        self.end_stretch(&mut way);
+        add(&self.remote().stats.switches, way.switches);
+        turn
+    }
+
+    fn end_stretch(&self, way: &mut Way) {
+        let run = way.end_stretch();
+        self.fair_in.set(self.fair_in.get() - run);
+    }
+
+    /// The stretch is over, or nothing that is bound here comes first.
+    #[inline(never)]
+    fn next(&self, way: &mut Way) -> Next {
+        let mut fair = None;
+        if way.left == 0 {
+            if let Some(turn) = self.look(way) {
+                return Next::End(turn);
+            }
+            if self.fair_in.get() == 0 {
+                fair = self.pick_for_fairness();
+            }
+            way.stretch = way.interval_left.min(self.fair_in.get());
+            way.left = way.stretch;
+        }
+        let pick = (fair.map(Pick::Fresh))
+            .or_else(|| self.queues.pick_bound().map(Pick::Started))
+            .or_else(|| self.find())
+            .or_else(|| self.pick_lingering());
+        if let Some(pick) = pick {
+            if let Pick::Fresh(_) = pick {
+                self.tell_fresh();
+            }
+            if self.searching.get() {
+                self.stop_searching();
+            }
+            return Next::Run(pick);
+        }
+        if self.tidy() {
+            return Next::End(Turn::Again);
+        }
+        if let Some(sleep) = self.fall_asleep() {
+            return Next::End(sleep);
+        }
+        // Perhaps there is only the shutdown to look at.
+        self.end_stretch(way);
+        Next::Look
+    }
+
+    /// Between two stretches: whether this turn ends.
+    fn look(&self, way: &mut Way) -> Option<Turn> {
+        self.end_stretch(way);
+        let config = &self.shared.config;
+        if way.interval_left == 0 {
+            // Whatever the clock says, an event does not wait for ever.
+            let short = way.intervals < MOST_INTERVALS && config.least_turn > 0;
+            if !short || ticks().wrapping_sub(way.begun) >= config.least_turn {
+                // tokio looks at timers and I/O.
+                return Some(Turn::Again);
+            }
+            // Nor does a call by another thread for the fiber that lingers.
+            self.park_lingering();
+            way.intervals += 1;
+            way.interval_left = config.event_interval;
+        }
+        (self.shared.shutdown.is_closed() && self.drain()).then_some(Turn::Exit)
+    }
+
+    #[cold]
+    fn pick_for_fairness(&self) -> Option<FiberPtr> {
+        let may_start = || self.may_start() || self.is_impatient();
+        let (fiber, again) = (self.queues).pick_for_fairness(&self.shared, self.index, may_start);
+        // This pick included.
+        self.fair_in.set(if again { 1 } else { FAIRNESS_INTERVAL });
+        fiber
+    }
+}
+
+/// The processor's clock, for what need not be exact: a reading costs about as much as a switch.
+fn ticks() -> u64 {
+    // SAFETY: every x86-64 processor has it, and nothing here forbids it to user code.
+    unsafe { std::arch::x86_64::_rdtsc() }
+}
