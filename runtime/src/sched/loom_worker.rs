@@ -124,7 +124,7 @@ pub(super) fn end(shared: &Shared, workers: Vec<JoinHandle<()>>) {
 /// A fiber spawned from outside is run, whatever its worker does meanwhile.
 #[test]
 fn loom_worker_spawn_against_sleep() {
-    explore(1000, || {
+    explore(500, || {
         let (shared, deques) = runtime(1);
         let workers = start_all(&shared, deques);
         let (own, handle) = fiber(shared.clone(), || ());

@@ -149,7 +149,6 @@ impl Worker {
     /// Nothing to run. `Some`: the sleep has begun, and whoever brings work ends it.
     pub(super) fn fall_asleep(&self) -> Option<Turn> {
         let (shared, remote) = (&*self.shared, self.remote());
-        self.publish_load(remote.bound.load(Ordering::Relaxed));
         let last_searcher = self.searching.replace(false) && shared.idle.end_search();
         let may_start = self.may_start();
         let holding = self.holding.get();

@@ -125,19 +125,19 @@ impl Worker {
     /// The stretch is over, or nothing that is bound here comes first.
     #[inline(never)]
     fn next(&self, way: &mut Way) -> Next {
-        let mut fair = None;
+        let mut first = None;
         if way.left == 0 {
             if let Some(turn) = self.look(way) {
                 return Next::End(turn);
             }
             if self.fair_in.get() == 0 {
-                fair = self.pick_for_fairness();
+                first = self.pick_for_fairness().map(Pick::Fresh);
             }
             way.stretch = way.interval_left.min(self.fair_in.get());
             way.left = way.stretch;
+            first = first.or_else(|| self.queues.pick_bound().map(Pick::Started));
         }
-        let pick = (fair.map(Pick::Fresh))
-            .or_else(|| self.queues.pick_bound().map(Pick::Started))
+        let pick = first
             .or_else(|| self.find())
             .or_else(|| self.pick_lingering());
         if let Some(pick) = pick {
