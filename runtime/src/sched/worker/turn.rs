@@ -86,6 +86,10 @@ impl Worker {
             switches: 0,
             begun: if config.least_turn > 0 { ticks() } else { 0 },
         };
+        // Most turns are short: what a look would say is known.
+        if !self.shared.shutdown.is_closed() {
+            self.begin_stretch(&mut way);
+        }
         let turn = loop {
             let bound = match way.left {
                 0 => None,
@@ -117,13 +121,21 @@ impl Worker {
         turn
     }
 
+    /// None begins if the next pick is for fairness.
+    #[inline]
+    fn begin_stretch(&self, way: &mut Way) {
+        way.stretch = way.interval_left.min(self.fair_in.get());
+        way.left = way.stretch;
+    }
+
+    #[inline]
     fn end_stretch(&self, way: &mut Way) {
         let run = way.end_stretch();
         self.fair_in.set(self.fair_in.get() - run);
     }
 
     /// The stretch is over, or nothing that is bound here comes first.
-    #[inline(never)]
+    #[inline(always)] // the only call
     fn next(&self, way: &mut Way) -> Next {
         let mut first = None;
         if way.left == 0 {
@@ -133,8 +145,7 @@ impl Worker {
             if self.fair_in.get() == 0 {
                 first = self.pick_for_fairness().map(Pick::Fresh);
             }
-            way.stretch = way.interval_left.min(self.fair_in.get());
-            way.left = way.stretch;
+            self.begin_stretch(way);
             first = first.or_else(|| self.queues.pick_bound().map(Pick::Started));
         }
         let pick = first
@@ -161,6 +172,7 @@ impl Worker {
     }
 
     /// Between two stretches: whether this turn ends.
+    #[inline(never)]
     fn look(&self, way: &mut Way) -> Option<Turn> {
         self.end_stretch(way);
         let config = &self.shared.config;
