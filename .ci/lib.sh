@@ -12,13 +12,42 @@ export FLOOR_OPTIMISED=230
 
 export begun=$SECONDS
 
-# step NAME COMMAND...: runs a command, and says what it was and how long it took.
+# step NAME COMMAND...: runs a command, and says what it was, how long it took, and what is left of the disk.
 step() {
     local name=$1 since=$SECONDS
     shift
     echo "== $name"
     "$@"
-    echo "== $name: $((SECONDS - since)) s"
+    echo "== $name: $((SECONDS - since)) s; $(disk)"
+}
+
+# Where cargo builds.
+built=${CARGO_TARGET_DIR:-$PWD/target}
+
+# disk: how much is built, and how much room there is for more.
+disk() {
+    echo "$(megabytes_built) MB built, $(megabytes_free) MB free"
+}
+
+megabytes_built() {
+    du -sm "$built" 2>/dev/null | cut -f1
+}
+
+megabytes_free() {
+    df --output=avail -BM "$built" | tr -dc '0-9'
+}
+
+# drop FOLDER...: removes what is built there, which no later step needs.
+drop() {
+    local folder
+    [ -z "${CI_KEEPS:-}" ] || return 0
+    for folder in "$@"; do rm -rf "${built:?}/$folder"; done
+}
+
+# drop_programs PROFILE: removes the programs that are linked there. Libraries stay, and so do the programs of which cargo makes them.
+drop_programs() {
+    [ -z "${CI_KEEPS:-}" ] || return 0
+    find "$built/$1" -path "$built/$1/build" -prune -o -type f -executable ! -name '*.so' -exec rm {} +
 }
 
 # count_tests LOG FLOOR WHAT: the tests that a cargo test run in LOG passed; fails below the floor.
