@@ -78,6 +78,7 @@ fn loom_park_a_call_here_against_one_from_elsewhere() {
             deques.pop().unwrap(),
             move |running| {
                 let mut token = false;
+                // Acquire pairs with the Release below.
                 while !token || !holds.load(Ordering::Acquire) {
                     running.park();
                     token |= running.header().take(TOKEN);
@@ -85,6 +86,7 @@ fn loom_park_a_call_here_against_one_from_elsewhere() {
             },
             |worker, waiter| assert!(worker.wake(waiter, TOKEN)),
         );
+        // Release pairs with the Acquire above.
         condition.store(true, Ordering::Release);
         handle.wake(0);
         done(&handle);
@@ -110,11 +112,13 @@ fn loom_park_two_tokens() {
                     }
                 };
                 wait();
+                // Release pairs with the Acquire below.
                 once.store(true, Ordering::Release);
                 wait();
             },
             |worker, waiter| assert!(worker.wake(waiter, TOKEN)),
         );
+        // Acquire pairs with the Release above.
         while !taken.load(Ordering::Acquire) {
             loom::thread::yield_now();
         }
