@@ -117,12 +117,14 @@ pub(crate) fn pick_up(waker: Waker) -> Option<Waker> {
     if !std::ptr::eq(waker.vtable(), &IN_FRAME) {
         return Some(waker);
     }
+    // It counts nothing: not to be dropped.
+    let waker = ManuallyDrop::new(waker);
     // SAFETY: the place was in its list, so the fiber waits, or is about to.
     let fiber = unsafe { FiberPtr::from_raw(waker.data()) };
     // SAFETY: as above, and that one is not told yet.
     match unsafe { fiber.wake_here() } {
         true => None,
-        false => Some(waker.clone()),
+        false => Some(Waker::clone(&waker)),
     }
 }
 

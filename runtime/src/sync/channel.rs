@@ -31,6 +31,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::wait_list::{Locked, WaitList};
 use super::wakers::{let_go, wake_all, wake_or};
+use crate::keep::keep;
 use crate::shim::{AtomicUsize, Ordering};
 
 use polled::{Id, Polled, Woken};
@@ -100,7 +101,7 @@ pub(super) fn channel<T>(capacity: Option<usize>, shared: bool) -> (Tx<T>, Rx<T>
 
 impl<T> State<T> {
     /// Hands a message over, or queues it. The waker is to be called after the lock is released.
-    #[inline]
+    #[inline(always)]
     fn push(
         &mut self,
         Channel {
@@ -125,7 +126,7 @@ impl<T> State<T> {
     }
 
     /// Takes the first message, and lets a waiting sender's in.
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self, capacity: usize) -> Result<(T, Option<Waker>), TryRecvError> {
         let Some(message) = self.queue.pop_front() else {
             if let Some(place) = self.sending.first() {
@@ -173,10 +174,18 @@ impl<T> Channel<T> {
     /// Calls `f` under the lock.
     #[inline]
     fn locked<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
-        self.state.with(|state| {
-            let result = f(state);
-            self.len.store(state.queue.len(), Ordering::Relaxed);
-            result
+        self.locked_with(move |_, state| f(state))
+    }
+
+    /// Calls `f` under the lock with this channel: with no more than a word beside it both come in registers.
+    #[inline]
+    fn locked_with<R>(&self, f: impl FnOnce(&Channel<T>, &mut State<T>) -> R) -> R {
+        keep(move || {
+            self.state.kept(move |state| {
+                let result = f(self, state);
+                self.len.store(state.queue.len(), Ordering::Relaxed);
+                result
+            })
         })
     }
 
@@ -194,14 +203,14 @@ impl<T> Channel<T> {
 
     #[inline]
     fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        let woken = self.locked(|state| state.push(self, message))?;
+        let woken = self.locked_with(move |channel, state| state.push(channel, message))?;
         woken.wake();
         Ok(())
     }
 
     #[inline]
     fn try_recv(&self) -> Result<T, TryRecvError> {
-        let (message, woken) = self.locked(|state| state.pop(self.capacity))?;
+        let (message, woken) = self.locked_with(|channel, state| state.pop(channel.capacity))?;
         Ok(self.wake_for(message, woken))
     }
 

@@ -65,7 +65,7 @@ impl Polled {
             Some(first) => {
                 let mut all = std::mem::take(&mut self.others);
                 all.push(first);
-                Woken::Streams(all)
+                Woken::Streams(all.into_boxed_slice())
             }
         }
     }
@@ -87,7 +87,8 @@ impl Polled {
 pub(super) enum Woken {
     Nobody,
     One(Waker),
-    Streams(Vec<(Id, Waker)>),
+    /// No `Vec`: with the kinds in what its capacity cannot be they would be told apart by arithmetic.
+    Streams(Box<[(Id, Waker)]>),
 }
 
 impl Woken {
@@ -110,7 +111,7 @@ impl From<Option<Waker>> for Woken {
 }
 
 #[cold]
-fn wake_streams(streams: Vec<(Id, Waker)>) {
+fn wake_streams(streams: Box<[(Id, Waker)]>) {
     let mut streams = streams.into_iter().map(|(_, waker)| waker);
     wake_all(|wakers| {
         while !wakers.is_full() {

@@ -34,7 +34,7 @@ impl<T> Rx<T> {
         let fiber = enter(CALL, INSTEAD);
         match self.at_once() {
             Some(received) => received,
-            None => wait::wait_in(fiber, pin!(self.wait())),
+            None => wait::wait_among_us(fiber, pin!(self.wait())),
         }
     }
 
@@ -146,17 +146,28 @@ pub(in crate::sync) struct RecvFuture<'a, T> {
 }
 
 impl<T> RecvFuture<'_, T> {
+    #[inline]
+    fn place(self: Pin<&mut Self>) -> Pin<&mut Place<Option<T>>> {
+        // SAFETY: pinned as part of a pinned future.
+        unsafe { self.map_unchecked_mut(|recv| &mut recv.place) }
+    }
+
+    #[inline]
+    fn place_ref(self: Pin<&Self>) -> Pin<&Place<Option<T>>> {
+        // SAFETY: as above.
+        unsafe { self.map_unchecked(|recv| &recv.place) }
+    }
+
     /// What was received, once the place is granted. The caller tells the channel, or puts it back.
     ///
     /// # Safety
     /// It is granted.
-    unsafe fn take_up(self: Pin<&mut Self>) -> Result<T, RecvError> {
-        // SAFETY: nothing is moved out of its pinned part.
-        let this = unsafe { self.get_unchecked_mut() };
-        this.waiting = false;
-        // SAFETY: pinned as part of a pinned future; granted, so it is in no list.
-        let place = unsafe { Pin::new_unchecked(&mut this.place).wants() };
-        place.take().ok_or(RecvError)
+    #[inline]
+    unsafe fn take_up(mut self: Pin<&mut Self>) -> Result<T, RecvError> {
+        // SAFETY: nothing is moved.
+        unsafe { self.as_mut().get_unchecked_mut() }.waiting = false;
+        // SAFETY: granted, so it is in no list.
+        unsafe { self.place().wants() }.take().ok_or(RecvError)
     }
 
     /// Ends the wait. What it was served meanwhile, if it was: the caller tells the channel, or puts it back.
@@ -165,8 +176,7 @@ impl<T> RecvFuture<'_, T> {
             return None;
         }
         if !self.place.is_granted() {
-            // SAFETY: pinned as part of a pinned future.
-            let place = unsafe { self.as_ref().map_unchecked(|recv| &recv.place) };
+            let place = self.as_ref().place_ref();
             // SAFETY: used with this list only.
             let own = self
                 .channel
@@ -182,90 +192,110 @@ impl<T> RecvFuture<'_, T> {
         unsafe { self.as_mut().get_unchecked_mut() }.waiting = false;
         None
     }
+
+    /// Ends the wait for nobody: a message that it was served is another's.
+    #[cold]
+    fn hand_back(mut self: Pin<&mut Self>) {
+        if let Some(Ok(message)) = self.as_mut().give_up() {
+            self.channel.put_back(message);
+        }
+    }
 }
 
 impl<T> Future for RecvFuture<'_, T> {
     type Output = Result<T, RecvError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.waiting {
+            return self.begin(cx.waker());
+        }
+        if !self.place.is_granted() && !self.as_ref().goes_on(cx.waker()) {
+            return Poll::Pending;
+        }
         let channel = self.channel;
-        if self.waiting {
-            if self.place.is_granted() {
-                // SAFETY: it is.
-                let received = unsafe { self.take_up() };
-                if received.is_ok() {
-                    channel.taken_up();
-                }
-                return Poll::Ready(received);
-            }
-        } else {
-            // A place serves one wait: to the list it would be granted already.
-            assert!(!self.place.is_granted(), "polled after it was ready");
-            if let Some(received) = at_once(channel) {
-                return Poll::Ready(received);
-            }
+        // SAFETY: it is granted.
+        let received = unsafe { self.take_up() };
+        if received.is_ok() {
+            channel.taken_up();
         }
-        // SAFETY: for the place below, of the list that has it; after that nobody is woken.
-        let mut waker = Some(unsafe { settle(cx.waker()) });
-        // SAFETY: nothing is moved.
-        let this = unsafe { self.as_mut().get_unchecked_mut() };
-        let looked = channel.locked(|state| {
-            if this.waiting {
-                if this.place.is_granted() {
-                    return Looked::Served;
-                }
-            } else {
-                match state.pop(channel.capacity) {
-                    Ok((message, woken)) => return Looked::Received(message, woken),
-                    Err(TryRecvError::Disconnected) => return Looked::Disconnected,
-                    Err(TryRecvError::Empty) => {}
-                }
-            }
-            this.waiting = true;
-            if let Some(new) = waker.take() {
-                // SAFETY: pinned as part of a pinned future; used with this list only, and not granted; `drop` takes it
-                // out before it is freed.
-                waker = unsafe { (state.receiving).wait(Pin::new_unchecked(&this.place), new) };
-            }
-            Looked::Waiting
-        });
-        // The one before, or this one if it is not needed.
-        let_go(waker);
-        match looked {
-            Looked::Waiting => Poll::Pending,
-            Looked::Disconnected => Poll::Ready(Err(RecvError)),
-            Looked::Received(message, woken) => Poll::Ready(Ok(channel.wake_for(message, woken))),
-            Looked::Served => {
-                // SAFETY: it is granted.
-                let received = unsafe { self.take_up() };
-                if received.is_ok() {
-                    channel.taken_up();
-                }
-                Poll::Ready(received)
-            }
-        }
+        Poll::Ready(received)
     }
 }
 
-/// What a poll found under the lock.
-enum Looked<T> {
-    Waiting,
-    Disconnected,
-    /// With whom to wake for it.
-    Received(T, Option<Waker>),
-    /// The place is granted.
-    Served,
+impl<T> RecvFuture<'_, T> {
+    /// The first look, and the place in the list if it finds nothing.
+    #[inline]
+    fn begin(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<T, RecvError>> {
+        // A place serves one wait: to the list it would be granted already.
+        assert!(!self.place.is_granted(), "polled after it was ready");
+        let channel = self.channel;
+        if let Some(received) = at_once(channel) {
+            return Poll::Ready(received);
+        }
+        // SAFETY: for the place below, of the list that has it; after that nobody is woken.
+        let waker = unsafe { settle(waker) };
+        // SAFETY: it is in no list.
+        let before = unsafe { self.as_mut().place().set_waker(Some(waker)) };
+        debug_assert!(before.is_none(), "whoever leaves the list takes it along");
+        let place = self.as_ref().place_ref();
+        let looked = channel.locked_with(move |channel, state| {
+            match state.pop(channel.capacity) {
+                // SAFETY: used with this list only, and not granted; `drop` takes it out before it is freed.
+                Err(TryRecvError::Empty) => unsafe { state.receiving.append(place) },
+                looked => return Some(looked),
+            }
+            None
+        });
+        // SAFETY: nothing is moved.
+        unsafe { self.as_mut().get_unchecked_mut() }.waiting = looked.is_none();
+        match looked {
+            None => Poll::Pending,
+            Some(looked) => Poll::Ready(self.found(looked)),
+        }
+    }
+
+    /// What came since the first look, without the lock.
+    #[cold]
+    fn found(
+        self: Pin<&mut Self>,
+        looked: Result<(T, Option<Waker>), TryRecvError>,
+    ) -> Result<T, RecvError> {
+        let channel = self.channel;
+        // SAFETY: it is in no list.
+        let_go(unsafe { self.place().set_waker(None) });
+        match looked {
+            Ok((message, woken)) => Ok(channel.wake_for(message, woken)),
+            Err(_) => Err(RecvError),
+        }
+    }
+
+    /// Waits on, for another waker. True: it was served meanwhile.
+    #[cold]
+    fn goes_on(self: Pin<&Self>, waker: &Waker) -> bool {
+        let place = self.place_ref();
+        // SAFETY: as in `begin`.
+        let mut waker = Some(unsafe { settle(waker) });
+        let served = self.channel.locked(|state| {
+            let served = place.is_granted();
+            if !served && let Some(new) = waker.take() {
+                // SAFETY: as in `begin`.
+                waker = unsafe { state.receiving.wait(place, new) };
+            }
+            served
+        });
+        // The one before, or this one if it is not needed.
+        let_go(waker);
+        served
+    }
 }
 
 impl<T> Drop for RecvFuture<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        if !self.waiting {
-            return;
-        }
-        // SAFETY: not moved any more.
-        let this = unsafe { Pin::new_unchecked(&mut *self) };
-        if let Some(Ok(message)) = this.give_up() {
-            self.channel.put_back(message);
+        if self.waiting {
+            // SAFETY: not moved any more.
+            unsafe { Pin::new_unchecked(self) }.hand_back();
         }
     }
 }

@@ -38,7 +38,7 @@ impl<T> Tx<T> {
         let fiber = enter(CALL, INSTEAD);
         match self.at_once(message) {
             Ok(sent) => sent,
-            Err(message) => wait::wait_in(fiber, pin!(self.wait(message))),
+            Err(message) => wait::wait_among_us(fiber, pin!(self.wait(message))),
         }
     }
 
