@@ -23,7 +23,7 @@ use std::task::Waker;
 
 #[cfg(not(sisal_loom))]
 use super::short_lock::ShortLock;
-use super::wakers::Wakers;
+use super::wakers::{Wakers, let_go};
 use crate::keep::keep;
 use crate::park::waker::pick_up;
 #[cfg(sisal_loom)]
@@ -131,6 +131,30 @@ impl<D> Place<D> {
         // SAFETY: nothing is moved; in no list, so the links are the owner's.
         let links = unsafe { self.get_unchecked_mut() }.links.get_mut();
         std::mem::replace(&mut links.waker, waker)
+    }
+
+    /// The owner, woken without a grant: goes on in the list with another waker. True: it was granted meanwhile. `locked` calls
+    /// what it gets under the lock of the list.
+    ///
+    /// # Safety
+    /// The place was put into that list, and is used with no other.
+    pub(crate) unsafe fn wait_on(
+        self: Pin<&Self>,
+        waker: Waker,
+        locked: impl FnOnce(&mut dyn FnMut(&mut WaitList<D>)),
+    ) -> bool {
+        let mut waker = Some(waker);
+        locked(&mut |list| {
+            if !self.is_granted()
+                && let Some(new) = waker.take()
+            {
+                // SAFETY: by contract, and it is not granted.
+                waker = unsafe { list.wait(self, new) };
+            }
+        });
+        // The one before, or this one if it is not needed.
+        let_go(waker);
+        self.is_granted()
     }
 
     /// The owner: whether it got what it waits for.

@@ -84,9 +84,12 @@ impl<T> Rx<T> {
         self.0.poll_next(self.1, cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn at_once(&self) -> Option<Result<T, RecvError>> {
-        at_once(&self.0)
+        match self.0.looks_empty() {
+            true => None,
+            false => look(&self.0),
+        }
     }
 
     /// To ask about the channel.
@@ -125,11 +128,8 @@ impl<T> Drop for Rx<T> {
 }
 
 /// What is there to be had without a wait.
-#[inline(always)]
-fn at_once<T>(channel: &Channel<T>) -> Option<Result<T, RecvError>> {
-    if channel.looks_empty() {
-        return None;
-    }
+#[inline(never)]
+fn look<T>(channel: &Channel<T>) -> Option<Result<T, RecvError>> {
     match channel.try_recv() {
         Ok(message) => Some(Ok(message)),
         Err(TryRecvError::Disconnected) => Some(Err(RecvError)),
@@ -205,7 +205,7 @@ impl<T> RecvFuture<'_, T> {
 impl<T> Future for RecvFuture<'_, T> {
     type Output = Result<T, RecvError>;
 
-    #[inline]
+    #[inline(always)] // in a fiber it is two looks and a call
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.waiting {
             return self.begin(cx.waker());
@@ -225,68 +225,64 @@ impl<T> Future for RecvFuture<'_, T> {
 
 impl<T> RecvFuture<'_, T> {
     /// The first look, and the place in the list if it finds nothing.
-    #[inline]
+    #[inline(always)]
     fn begin(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<T, RecvError>> {
         // A place serves one wait: to the list it would be granted already.
         assert!(!self.place.is_granted(), "polled after it was ready");
-        let channel = self.channel;
-        if let Some(received) = at_once(channel) {
+        if !self.channel.looks_empty()
+            && let Some(received) = look(self.channel)
+        {
             return Poll::Ready(received);
         }
-        // SAFETY: for the place below, of the list that has it; after that nobody is woken.
-        let waker = unsafe { settle(waker) };
-        // SAFETY: it is in no list.
-        let before = unsafe { self.as_mut().place().set_waker(Some(waker)) };
-        debug_assert!(before.is_none(), "whoever leaves the list takes it along");
-        let place = self.as_ref().place_ref();
-        let looked = channel.locked_with(move |channel, state| {
-            match state.pop(channel.capacity) {
-                // SAFETY: used with this list only, and not granted; `drop` takes it out before it is freed.
-                Err(TryRecvError::Empty) => unsafe { state.receiving.append(place) },
-                looked => return Some(looked),
+        loop {
+            // SAFETY: for the place below, of the list that has it; after that nobody is woken.
+            let waker = unsafe { settle(waker) };
+            // SAFETY: it is in no list.
+            let before = unsafe { self.as_mut().place().set_waker(Some(waker)) };
+            debug_assert!(before.is_none(), "whoever leaves the list takes it along");
+            if self.as_mut().enlist() {
+                return Poll::Pending;
             }
-            None
-        });
-        // SAFETY: nothing is moved.
-        unsafe { self.as_mut().get_unchecked_mut() }.waiting = looked.is_none();
-        match looked {
-            None => Poll::Pending,
-            Some(looked) => Poll::Ready(self.found(looked)),
+            if let Some(received) = self.as_mut().look_again() {
+                return Poll::Ready(received);
+            }
         }
     }
 
-    /// What came since the first look, without the lock.
+    /// Puts the place into the list, unless there is something to be had.
+    #[inline]
+    fn enlist(mut self: Pin<&mut Self>) -> bool {
+        let place = self.as_ref().place_ref();
+        let waiting = self.channel.locked(move |state| {
+            let waits = state.is_bare();
+            if waits {
+                // SAFETY: used with this list only, and not granted; `drop` takes it out before it is freed.
+                unsafe { state.receiving.append(place) };
+            }
+            waits
+        });
+        // SAFETY: nothing is moved.
+        unsafe { self.as_mut().get_unchecked_mut() }.waiting = waiting;
+        waiting
+    }
+
+    /// Something came after the first look, or it was too hasty.
     #[cold]
-    fn found(
-        self: Pin<&mut Self>,
-        looked: Result<(T, Option<Waker>), TryRecvError>,
-    ) -> Result<T, RecvError> {
+    fn look_again(self: Pin<&mut Self>) -> Option<Result<T, RecvError>> {
         let channel = self.channel;
         // SAFETY: it is in no list.
         let_go(unsafe { self.place().set_waker(None) });
-        match looked {
-            Ok((message, woken)) => Ok(channel.wake_for(message, woken)),
-            Err(_) => Err(RecvError),
-        }
+        look(channel)
     }
 
     /// Waits on, for another waker. True: it was served meanwhile.
     #[cold]
     fn goes_on(self: Pin<&Self>, waker: &Waker) -> bool {
-        let place = self.place_ref();
         // SAFETY: as in `begin`.
-        let mut waker = Some(unsafe { settle(waker) });
-        let served = self.channel.locked(|state| {
-            let served = place.is_granted();
-            if !served && let Some(new) = waker.take() {
-                // SAFETY: as in `begin`.
-                waker = unsafe { state.receiving.wait(place, new) };
-            }
-            served
-        });
-        // The one before, or this one if it is not needed.
-        let_go(waker);
-        served
+        let waker = unsafe { settle(waker) };
+        let (channel, place) = (self.channel, self.place_ref());
+        // SAFETY: used with this list only.
+        unsafe { place.wait_on(waker, |f| channel.locked(|state| f(&mut state.receiving))) }
     }
 }
 
