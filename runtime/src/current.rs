@@ -86,6 +86,15 @@ pub(crate) fn state() -> ThreadState {
     }
 }
 
+/// The fiber whose stack the caller is on, for who need not tell the other two states apart.
+#[inline(never)]
+pub(crate) fn running() -> Option<Running> {
+    // SAFETY: as in `state`.
+    let fiber = unsafe { CURRENT.get().as_ref() }?.fiber.get();
+    // SAFETY: as in `state`.
+    fiber.map(|fiber| unsafe { Running::new(fiber) })
+}
+
 /// The worker pointer of this thread, if it is a worker of that runtime.
 #[inline(never)]
 pub(crate) fn worker_of(runtime: *const ()) -> Option<NonNull<()>> {

@@ -103,11 +103,22 @@ pub(crate) unsafe fn in_frame(running: Running) -> BorrowedWaker {
 #[inline]
 pub(crate) unsafe fn settle(waker: &Waker) -> Waker {
     if std::ptr::eq(waker.vtable(), &IN_FRAME) {
+        reach();
         let raw = RawWaker::new(waker.data(), &IN_FRAME);
         // SAFETY: the table neither counts nor frees, and by contract whoever calls it does so while the fiber waits.
         return unsafe { Waker::from_raw(raw) };
     }
     waker.clone()
+}
+
+/// Touches the stack where a switch will. If it ends before that, it is here, with no place in a list, that an overflow may end the fiber.
+#[inline(always)]
+fn reach() {
+    // SAFETY: a load from the stack, or a fault that says that it is full.
+    #[cfg(not(miri))]
+    unsafe {
+        std::arch::asm!("test byte ptr [rsp - 128], 0", options(nostack, readonly));
+    }
 }
 
 /// What was [settled](settle) in a place, under the lock of the place's list, before its owner is told. A fiber of the caller's worker, which cannot

@@ -20,14 +20,12 @@ use crate::time::{Elapsed, timer};
 #[inline]
 #[track_caller]
 pub(super) fn enter(call: &str, instead: &str) -> Option<Running> {
-    match current::state() {
-        ThreadState::Fiber(running) => {
-            running.pace();
-            Some(running)
-        }
-        ThreadState::Worker => current::refuse_worker(call, instead),
-        ThreadState::Plain => None,
+    let fiber = current::running();
+    match fiber {
+        Some(running) => running.pace(),
+        None => current::forbid_worker(call, instead),
     }
+    fiber
 }
 
 /// [`wait`] for whoever has called [`enter`] in the same frame, and nobody's code since. The future is pinned where it is
@@ -43,7 +41,7 @@ pub(super) fn wait_in<F: Future>(fiber: Option<Running>, future: Pin<&mut F>) ->
 /// The same for a future that has met no other waker, and calls nobody's code in a poll that ends with a wait: the fiber need not ask where
 /// it is.
 #[inline(always)] // see `Running::suspend`
-pub(super) fn wait_among_us<F: Future>(fiber: Option<Running>, future: Pin<&mut F>) -> F::Output {
+pub(super) fn wait_alone<F: Future>(fiber: Option<Running>, future: Pin<&mut F>) -> F::Output {
     match fiber {
         Some(running) => drive_in_frame(running, future, |running| running),
         None => block_on(future),

@@ -34,7 +34,7 @@ impl<T> Rx<T> {
         let fiber = enter(CALL, INSTEAD);
         match self.at_once() {
             Some(received) => received,
-            None => wait::wait_among_us(fiber, pin!(self.wait())),
+            None => wait::wait_alone(fiber, pin!(RecvFuture::new(&self.0, Stage::Looked))),
         }
     }
 
@@ -73,11 +73,7 @@ impl<T> Rx<T> {
     /// The wait, for async code too.
     #[inline]
     pub(in crate::sync) fn wait(&self) -> RecvFuture<'_, T> {
-        RecvFuture {
-            channel: &self.0,
-            place: Place::new(None),
-            waiting: false,
-        }
+        RecvFuture::new(&self.0, Stage::New)
     }
 
     pub(in crate::sync) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
@@ -141,11 +137,36 @@ fn look<T>(channel: &Channel<T>) -> Option<Result<T, RecvError>> {
 pub(in crate::sync) struct RecvFuture<'a, T> {
     channel: &'a Channel<T>,
     place: Place<Option<T>>,
-    /// In the list, or granted and not taken up.
-    waiting: bool,
+    stage: Stage,
 }
 
-impl<T> RecvFuture<'_, T> {
+/// Of a wait. (In plain memory: what `granted` says cannot be known beforehand where a poll is inlined.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    New,
+    /// As `New`, and there was nothing just now.
+    Looked,
+    /// In the list, or granted and not taken up.
+    Waiting,
+    /// It was granted, and taken up.
+    Over,
+}
+
+impl<'a, T> RecvFuture<'a, T> {
+    #[inline(always)]
+    fn new(channel: &'a Channel<T>, stage: Stage) -> RecvFuture<'a, T> {
+        RecvFuture {
+            channel,
+            place: Place::new(None),
+            stage,
+        }
+    }
+
+    #[inline(always)]
+    fn set_stage(self: Pin<&mut Self>, stage: Stage) {
+        // SAFETY: nothing is moved.
+        unsafe { self.get_unchecked_mut() }.stage = stage;
+    }
     #[inline]
     fn place(self: Pin<&mut Self>) -> Pin<&mut Place<Option<T>>> {
         // SAFETY: pinned as part of a pinned future.
@@ -164,15 +185,14 @@ impl<T> RecvFuture<'_, T> {
     /// It is granted.
     #[inline]
     unsafe fn take_up(mut self: Pin<&mut Self>) -> Result<T, RecvError> {
-        // SAFETY: nothing is moved.
-        unsafe { self.as_mut().get_unchecked_mut() }.waiting = false;
+        self.as_mut().set_stage(Stage::Over);
         // SAFETY: granted, so it is in no list.
         unsafe { self.place().wants() }.take().ok_or(RecvError)
     }
 
     /// Ends the wait. What it was served meanwhile, if it was: the caller tells the channel, or puts it back.
-    fn give_up(mut self: Pin<&mut Self>) -> Option<Result<T, RecvError>> {
-        if !self.waiting {
+    fn give_up(self: Pin<&mut Self>) -> Option<Result<T, RecvError>> {
+        if self.stage != Stage::Waiting {
             return None;
         }
         if !self.place.is_granted() {
@@ -188,8 +208,7 @@ impl<T> RecvFuture<'_, T> {
             // SAFETY: it is.
             return Some(unsafe { self.take_up() });
         }
-        // SAFETY: nothing is moved.
-        unsafe { self.as_mut().get_unchecked_mut() }.waiting = false;
+        self.set_stage(Stage::New);
         None
     }
 
@@ -207,7 +226,7 @@ impl<T> Future for RecvFuture<'_, T> {
 
     #[inline(always)] // in a fiber it is two looks and a call
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.waiting {
+        if self.stage != Stage::Waiting {
             return self.begin(cx.waker());
         }
         if !self.place.is_granted() && !self.as_ref().goes_on(cx.waker()) {
@@ -228,8 +247,9 @@ impl<T> RecvFuture<'_, T> {
     #[inline(always)]
     fn begin(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<T, RecvError>> {
         // A place serves one wait: to the list it would be granted already.
-        assert!(!self.place.is_granted(), "polled after it was ready");
-        if !self.channel.looks_empty()
+        assert!(self.stage != Stage::Over, "polled after it was ready");
+        if self.stage != Stage::Looked
+            && !self.channel.looks_empty()
             && let Some(received) = look(self.channel)
         {
             return Poll::Ready(received);
@@ -240,6 +260,8 @@ impl<T> RecvFuture<'_, T> {
             // SAFETY: it is in no list.
             let before = unsafe { self.as_mut().place().set_waker(Some(waker)) };
             debug_assert!(before.is_none(), "whoever leaves the list takes it along");
+            // So it need not be looked at.
+            std::mem::forget(before);
             if self.as_mut().enlist() {
                 return Poll::Pending;
             }
@@ -251,7 +273,7 @@ impl<T> RecvFuture<'_, T> {
 
     /// Puts the place into the list, unless there is something to be had.
     #[inline]
-    fn enlist(mut self: Pin<&mut Self>) -> bool {
+    fn enlist(self: Pin<&mut Self>) -> bool {
         let place = self.as_ref().place_ref();
         let waiting = self.channel.locked(move |state| {
             let waits = state.is_bare();
@@ -261,8 +283,9 @@ impl<T> RecvFuture<'_, T> {
             }
             waits
         });
-        // SAFETY: nothing is moved.
-        unsafe { self.as_mut().get_unchecked_mut() }.waiting = waiting;
+        if waiting {
+            self.set_stage(Stage::Waiting);
+        }
         waiting
     }
 
@@ -289,7 +312,7 @@ impl<T> RecvFuture<'_, T> {
 impl<T> Drop for RecvFuture<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if self.waiting {
+        if self.stage == Stage::Waiting {
             // SAFETY: not moved any more.
             unsafe { Pin::new_unchecked(self) }.hand_back();
         }

@@ -38,7 +38,7 @@ impl<T> Tx<T> {
         let fiber = enter(CALL, INSTEAD);
         match self.at_once(message) {
             Ok(sent) => sent,
-            Err(message) => wait::wait_among_us(fiber, pin!(self.wait(message))),
+            Err(message) => wait::wait_alone(fiber, pin!(self.wait(message))),
         }
     }
 
@@ -225,22 +225,25 @@ impl<T> SendFuture<'_, T> {
         // SAFETY: not in the list.
         let message = unsafe { self.as_mut().message() };
         // Here, for a panic hook is anybody's code: not under the lock.
-        let offered = message.take().expect("polled after it was ready");
-        match channel.looks_full() {
-            true => *message = Some(offered),
-            false => match channel.try_send(offered) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(TrySendError::Disconnected(offered)) => {
-                    return Poll::Ready(Err(SendError(offered)));
-                }
-                Err(TrySendError::Full(offered)) => *message = Some(offered),
-            },
+        assert!(message.is_some(), "polled after it was ready");
+        if !channel.looks_full() {
+            let woken =
+                channel.locked_with(|channel, state| state.push(channel, message).unwrap_or(None));
+            if let Some(woken) = woken {
+                woken.wake();
+            }
+            // SAFETY: as above.
+            if unsafe { self.as_mut().message() }.is_none() {
+                return Poll::Ready(Ok(()));
+            }
         }
         // SAFETY: for the place below, of the list that has it; after that nobody is woken.
         let waker = unsafe { settle(waker) };
         // SAFETY: it is in no list.
         let before = unsafe { self.as_mut().place().set_waker(Some(waker)) };
         debug_assert!(before.is_none(), "whoever leaves the list takes it along");
+        // So it need not be looked at.
+        std::mem::forget(before);
         let mut this = self.as_mut();
         let pushed = channel.locked_with(move |channel, state| {
             // SAFETY: not in the list.
