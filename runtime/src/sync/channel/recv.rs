@@ -167,6 +167,7 @@ impl<'a, T> RecvFuture<'a, T> {
         // SAFETY: nothing is moved.
         unsafe { self.get_unchecked_mut() }.stage = stage;
     }
+
     #[inline]
     fn place(self: Pin<&mut Self>) -> Pin<&mut Place<Option<T>>> {
         // SAFETY: pinned as part of a pinned future.
