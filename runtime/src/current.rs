@@ -6,6 +6,7 @@
 //! to reason about.
 
 use std::cell::Cell;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::driver::Reactor;
@@ -85,12 +86,24 @@ pub(crate) fn state() -> ThreadState {
     }
 }
 
+/// The fiber whose stack the caller is on, for who need not tell the other two states apart.
+#[inline(never)]
+pub(crate) fn running() -> Option<Running> {
+    // SAFETY: as in `state`.
+    let fiber = unsafe { CURRENT.get().as_ref() }?.fiber.get();
+    // SAFETY: as in `state`.
+    fiber.map(|fiber| unsafe { Running::new(fiber) })
+}
+
 /// The worker pointer of this thread, if it is a worker of that runtime.
 #[inline(never)]
-pub(crate) fn worker_of(runtime: *const ()) -> Option<*const ()> {
+pub(crate) fn worker_of(runtime: *const ()) -> Option<NonNull<()>> {
     // SAFETY: as in `state`.
     let context = unsafe { CURRENT.get().as_ref() }?;
-    (context.runtime == runtime).then_some(context.worker)
+    match context.runtime == runtime {
+        true => NonNull::new(context.worker.cast_mut()),
+        false => None,
+    }
 }
 
 /// The runtime pointer of this thread, if it is a worker.

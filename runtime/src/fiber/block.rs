@@ -6,10 +6,9 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::UnsafeCell;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use super::chunks::{self, BLOCK};
-use super::schedule::{Lent, Schedule};
+use super::schedule::Lent;
 use crate::current;
 use crate::keep::keep;
 
@@ -43,14 +42,14 @@ impl Blocks {
     }
 
     #[inline]
-    fn pop(&self, scheduler: &Arc<dyn Schedule>) -> Option<NonNull<u8>> {
+    fn pop(&self, scheduler: &Lent<'_>) -> Option<NonNull<u8>> {
         self.get().pop().or_else(|| self.fetch(scheduler))
     }
 
     #[cold]
-    fn fetch(&self, scheduler: &Arc<dyn Schedule>) -> Option<NonNull<u8>> {
+    fn fetch(&self, scheduler: &Lent<'_>) -> Option<NonNull<u8>> {
         let blocks = self.get();
-        chunks::take(scheduler, blocks, BATCH).ok()?;
+        chunks::take(&scheduler.arc(), blocks, BATCH).ok()?;
         blocks.pop()
     }
 
@@ -100,14 +99,14 @@ pub(super) fn allocate(
     let (block, counted) = if is_kept(layout) {
         let block = match blocks {
             Some(blocks) => blocks.pop(scheduler),
-            None => keep(|| chunks::take_one(scheduler)).ok(),
+            None => keep(|| chunks::take_one(&scheduler.arc())).ok(),
         };
         // SAFETY: a chunk stays as long as one of its blocks is somebody's.
-        (block, unsafe { Lent::lend(scheduler) })
+        (block, unsafe { scheduler.lend() })
     } else {
         // SAFETY: a record is not empty.
         let block = NonNull::new(unsafe { alloc(layout) });
-        (block, Lent::counted(scheduler))
+        (block, scheduler.counted())
     };
     match block {
         Some(block) => (block, counted),

@@ -11,9 +11,10 @@ use super::record::{FiberPtr, FiberRef, Header};
 use super::schedule::SwitchHooks;
 use super::state::HOOKED;
 use super::unwind::Resumed;
-use crate::current::{self, ThreadState};
+use crate::current;
+use crate::keep::stays;
 
-/// The running fiber, held by code on its stack. Made by [`current::state`] only; it does not
+/// The running fiber, held by code on its stack. Made by [`current`] only; it does not
 /// leave the frame that asked for it, so the fiber lives as long as it does.
 ///
 /// One thing can come between: the frame may be on the stack of a coroutine, which user's code
@@ -64,8 +65,8 @@ impl Running {
     /// Goes on only if the caller is on the same fiber's stack as when it asked for this.
     #[inline]
     pub(crate) fn still(self) -> Running {
-        match current::state() {
-            ThreadState::Fiber(now) if now.fiber == self.fiber => self,
+        match current::running() {
+            Some(now) if now.fiber == self.fiber => self,
             _ => moved(),
         }
     }
@@ -126,7 +127,11 @@ impl Running {
 
     /// What few switches do first: unwind if asked to, and call the user's `save`, whose word is written
     /// to `kept`.
+    ///
+    /// Not to be left, nor `after_switch`: the fiber's place may be in a list that does not count it (`waker::settle`).
     #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     fn before_switch(self, kept: &mut MaybeUninit<*mut ()>) {
         self.unwind_if_asked(Resumed::Before);
         if let Some(hooks) = self.hooks() {
@@ -135,6 +140,7 @@ impl Running {
             kept.write(unsafe { (hooks.save)() });
             std::mem::forget(bomb);
         }
+        stays();
     }
 
     /// What few switches do last: call the user's `restore`, and unwind if asked to.
@@ -142,6 +148,8 @@ impl Running {
     /// # Safety
     /// `kept` was given to `before_switch` before this switch.
     #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
     unsafe fn after_switch(self, kept: &MaybeUninit<*mut ()>) {
         if let Some(hooks) = self.hooks() {
             let bomb = AbortOnUnwind;
@@ -151,6 +159,7 @@ impl Running {
             std::mem::forget(bomb);
         }
         self.unwind_if_asked(Resumed::JustNow);
+        stays();
     }
 
     fn hooks(&self) -> Option<&SwitchHooks> {

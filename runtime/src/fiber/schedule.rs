@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::chunks::Records;
@@ -33,45 +34,60 @@ pub(crate) trait Schedule: Send + Sync {
 }
 
 /// A counted scheduler whose count is somebody else's, for `'a`.
-pub(crate) struct Lent<'a>(ManuallyDrop<Arc<dyn Schedule>>, PhantomData<&'a ()>);
+///
+/// By the scheduler's own address: an `Arc` would look for it at each call.
+pub(crate) struct Lent<'a>(NonNull<dyn Schedule>, PhantomData<&'a ()>);
+
+// SAFETY: as the `Arc` that it stands for; every `Schedule` is Send and Sync.
+unsafe impl Send for Lent<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Lent<'_> {}
 
 impl<'a> Lent<'a> {
     pub(crate) fn new<S: Schedule + 'static>(scheduler: &'a Arc<S>) -> Lent<'a> {
-        // SAFETY: of a live `Arc`, which stays for as long as this; it is never dropped.
-        let scheduler = unsafe { Arc::from_raw(Arc::as_ptr(scheduler)) };
-        Lent(ManuallyDrop::new(scheduler), PhantomData)
+        let scheduler: *const S = Arc::as_ptr(scheduler);
+        // SAFETY: of a live `Arc`.
+        let scheduler: NonNull<S> = unsafe { NonNull::new_unchecked(scheduler.cast_mut()) };
+        Lent(scheduler, PhantomData)
+    }
+
+    /// To count it.
+    pub(super) fn arc(&self) -> ManuallyDrop<Arc<dyn Schedule>> {
+        // SAFETY: of an `Arc` that stays for as long as this; it is not dropped.
+        ManuallyDrop::new(unsafe { Arc::from_raw(self.0.as_ptr()) })
     }
 
     /// # Safety
     /// The count stays for `'b`.
-    pub(super) unsafe fn lend<'b>(scheduler: &Arc<dyn Schedule>) -> Lent<'b> {
-        // SAFETY: as in `new`, by contract.
-        let scheduler = unsafe { Arc::from_raw(Arc::as_ptr(scheduler)) };
-        Lent(ManuallyDrop::new(scheduler), PhantomData)
+    pub(super) unsafe fn lend<'b>(&self) -> Lent<'b> {
+        Lent(self.0, PhantomData)
     }
 
     /// A count of its own, for [`give_up`](Self::give_up).
-    pub(super) fn counted(scheduler: &Arc<dyn Schedule>) -> Lent<'static> {
-        Lent(ManuallyDrop::new(Arc::clone(scheduler)), PhantomData)
+    pub(super) fn counted(&self) -> Lent<'static> {
+        std::mem::forget(Arc::clone(&self.arc()));
+        Lent(self.0, PhantomData)
     }
 
     /// # Safety
     /// It came from `counted`, and nobody uses it again.
     pub(super) unsafe fn give_up(self) {
-        drop(ManuallyDrop::into_inner(self.0));
+        drop(ManuallyDrop::into_inner(self.arc()));
     }
 
     /// Its address, which tells runtimes apart.
     #[inline]
     pub(super) fn address(&self) -> *const () {
-        Arc::as_ptr(&self.0).cast()
+        self.0.as_ptr().cast_const().cast()
     }
 }
 
 impl Deref for Lent<'_> {
-    type Target = Arc<dyn Schedule>;
-    fn deref(&self) -> &Arc<dyn Schedule> {
-        &self.0
+    type Target = dyn Schedule + 'static;
+    #[inline]
+    fn deref(&self) -> &(dyn Schedule + 'static) {
+        // SAFETY: it stays for as long as this.
+        unsafe { self.0.as_ref() }
     }
 }
 

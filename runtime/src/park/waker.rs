@@ -103,11 +103,22 @@ pub(crate) unsafe fn in_frame(running: Running) -> BorrowedWaker {
 #[inline]
 pub(crate) unsafe fn settle(waker: &Waker) -> Waker {
     if std::ptr::eq(waker.vtable(), &IN_FRAME) {
+        reach();
         let raw = RawWaker::new(waker.data(), &IN_FRAME);
         // SAFETY: the table neither counts nor frees, and by contract whoever calls it does so while the fiber waits.
         return unsafe { Waker::from_raw(raw) };
     }
     waker.clone()
+}
+
+/// Touches the stack where a switch will. If it ends before that, it is here, with no place in a list, that an overflow may end the fiber.
+#[inline(always)]
+fn reach() {
+    // SAFETY: a load from the stack, or a fault that says that it is full.
+    #[cfg(not(miri))]
+    unsafe {
+        std::arch::asm!("test byte ptr [rsp - 128], 0", options(nostack, readonly));
+    }
 }
 
 /// What was [settled](settle) in a place, under the lock of the place's list, before its owner is told. A fiber of the caller's worker, which cannot
@@ -117,12 +128,14 @@ pub(crate) fn pick_up(waker: Waker) -> Option<Waker> {
     if !std::ptr::eq(waker.vtable(), &IN_FRAME) {
         return Some(waker);
     }
+    // It counts nothing: not to be dropped.
+    let waker = ManuallyDrop::new(waker);
     // SAFETY: the place was in its list, so the fiber waits, or is about to.
     let fiber = unsafe { FiberPtr::from_raw(waker.data()) };
     // SAFETY: as above, and that one is not told yet.
     match unsafe { fiber.wake_here() } {
         true => None,
-        false => Some(waker.clone()),
+        false => Some(Waker::clone(&waker)),
     }
 }
 

@@ -212,9 +212,7 @@ impl Queues {
 
     /// Whether a fiber is here that only this worker may run.
     pub(super) fn has_own(&self) -> bool {
-        self.next.get().is_some()
-            || !self.ready.is_empty()
-            || !self.local.borrow().is_empty()
+        self.next.get().is_some() || !self.ready.is_empty() || !self.local.borrow().is_empty()
     }
 
     pub(super) fn has_fresh(&self) -> bool {

@@ -148,7 +148,7 @@ impl Shared {
         let worker = current::worker_of(std::ptr::from_ref(self).cast())?;
         // SAFETY: a worker of this runtime entered its context with itself as that pointer, and
         // outlives it (`Worker::main`). The borrow is used within the call that asked for it.
-        Some(unsafe { &*worker.cast::<Worker>() })
+        Some(unsafe { worker.cast::<Worker>().as_ref() })
     }
 
     /// For a fiber that the caller is about to make: an id, and the memory for records of the caller's worker, if it is

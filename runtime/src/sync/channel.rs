@@ -31,9 +31,10 @@ use std::task::{Context, Poll, Waker};
 
 use super::wait_list::{Locked, WaitList};
 use super::wakers::{let_go, wake_all, wake_or};
+use crate::keep::keep;
 use crate::shim::{AtomicUsize, Ordering};
 
-use polled::{Id, Polled, Woken};
+use polled::{Id, Polled};
 
 pub(super) use iter::iterators;
 pub(super) use recv::Rx;
@@ -54,8 +55,8 @@ pub(super) struct Channel<T> {
     capacity: usize,
     /// There may be several receivers: `handed` is kept.
     shared: bool,
-    /// The length of the queue when the lock was last released. A hint, for whoever may have to wait: nothing
-    /// depends on it but what is done first.
+    /// The length of the queue when the lock was last released, and one more if a sender waited. A hint, for whoever may have to wait:
+    /// nothing depends on it but what is done first.
     len: AtomicUsize,
     state: Locked<State<T>>,
 }
@@ -72,6 +73,27 @@ struct State<T> {
     polled: Polled,
     /// The next receiver's.
     next_id: Id,
+}
+
+/// A message that is to be sent at once.
+struct Offer<T> {
+    message: Option<T>,
+    /// Why it is still here.
+    disconnected: bool,
+}
+
+/// Why a message is not taken.
+enum Refused {
+    Full,
+    Disconnected,
+}
+
+#[cold]
+fn refuse<T>(message: T, disconnected: bool) -> TrySendError<T> {
+    match disconnected {
+        true => TrySendError::Disconnected(message),
+        false => TrySendError::Full(message),
+    }
 }
 
 /// A channel with one sender and one receiver. `shared`: that may be cloned.
@@ -99,33 +121,36 @@ pub(super) fn channel<T>(capacity: Option<usize>, shared: bool) -> (Tx<T>, Rx<T>
 }
 
 impl<T> State<T> {
-    /// Hands a message over, or queues it. The waker is to be called after the lock is released.
-    #[inline]
+    /// Takes the message, to hand it over or to queue it. The waker is to be called after the lock is released.
+    #[inline(always)]
     fn push(
         &mut self,
-        Channel {
-            capacity, shared, ..
-        }: &Channel<T>,
-        message: T,
-    ) -> Result<Woken, TrySendError<T>> {
+        channel: &Channel<T>,
+        message: &mut Option<T>,
+    ) -> Result<Option<Waker>, Refused> {
         if self.receivers == 0 {
-            return Err(TrySendError::Disconnected(message));
+            return Err(Refused::Disconnected);
         }
         if let Some(place) = self.receiving.first() {
-            *place = Some(message);
-            self.handed += usize::from(*shared);
-            return Ok(self.receiving.grant_first().into());
+            // In pieces: one load of what was stored in two waits for the stores.
+            if let Some(message) = message.take() {
+                *place = Some(message);
+            }
+            self.handed += usize::from(channel.shared);
+            return Ok(self.receiving.grant_first());
         }
         // A stream that waits has room for one, as any receiver that waits.
-        if self.queue.len() < *capacity || !self.polled.is_empty() {
-            self.queue.push_back(message);
+        if self.queue.len() < channel.capacity || !self.polled.is_empty() {
+            if let Some(message) = message.take() {
+                self.queue.push_back(message);
+            }
             return Ok(self.polled.take());
         }
-        Err(TrySendError::Full(message))
+        Err(Refused::Full)
     }
 
     /// Takes the first message, and lets a waiting sender's in.
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self, capacity: usize) -> Result<(T, Option<Waker>), TryRecvError> {
         let Some(message) = self.queue.pop_front() else {
             if let Some(place) = self.sending.first() {
@@ -151,10 +176,10 @@ impl<T> State<T> {
     }
 
     /// A receiver was served and does not want it: it is the first message again.
-    fn put_back(&mut self, shared: bool, message: T) -> Woken {
+    fn put_back(&mut self, shared: bool, message: T) -> Option<Waker> {
         if let Some(place) = self.receiving.first() {
             *place = Some(message);
-            return self.receiving.grant_first().into();
+            return self.receiving.grant_first();
         }
         self.handed -= usize::from(shared);
         self.queue.push_front(message);
@@ -167,16 +192,31 @@ impl<T> State<T> {
     fn has_ended(&self) -> bool {
         self.senders == 0 && self.handed == 0
     }
+
+    /// Whether a receiver has to wait.
+    #[inline]
+    fn is_bare(&self) -> bool {
+        self.queue.is_empty() && self.sending.is_empty() && !self.has_ended()
+    }
 }
 
 impl<T> Channel<T> {
     /// Calls `f` under the lock.
     #[inline]
     fn locked<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
-        self.state.with(|state| {
-            let result = f(state);
-            self.len.store(state.queue.len(), Ordering::Relaxed);
-            result
+        self.locked_with(move |_, state| f(state))
+    }
+
+    /// Calls `f` under the lock with this channel: with no more than a word beside it both come in registers.
+    #[inline]
+    fn locked_with<R>(&self, f: impl FnOnce(&Channel<T>, &mut State<T>) -> R) -> R {
+        keep(move || {
+            self.state.kept(move |state| {
+                let result = f(self, state);
+                let len = state.queue.len() + usize::from(!state.sending.is_empty());
+                self.len.store(len, Ordering::Relaxed);
+                result
+            })
         })
     }
 
@@ -194,14 +234,38 @@ impl<T> Channel<T> {
 
     #[inline]
     fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        let woken = self.locked(|state| state.push(self, message))?;
-        woken.wake();
-        Ok(())
+        let mut offer = Offer {
+            message: Some(message),
+            disconnected: false,
+        };
+        let woken = self.offer(&mut offer);
+        if let Some(woken) = woken {
+            woken.wake();
+        }
+        match offer.message {
+            None => Ok(()),
+            Some(message) => Err(refuse(message, offer.disconnected)),
+        }
+    }
+
+    /// Whom it wakes, if the message was taken. (What is refused stays where it is, so that no more than this comes back, and in
+    /// registers.)
+    #[inline]
+    fn offer(&self, offer: &mut Offer<T>) -> Option<Waker> {
+        self.locked_with(
+            move |channel, state| match state.push(channel, &mut offer.message) {
+                Ok(woken) => woken,
+                Err(refused) => {
+                    offer.disconnected = matches!(refused, Refused::Disconnected);
+                    None
+                }
+            },
+        )
     }
 
     #[inline]
     fn try_recv(&self) -> Result<T, TryRecvError> {
-        let (message, woken) = self.locked(|state| state.pop(self.capacity))?;
+        let (message, woken) = self.locked_with(|channel, state| state.pop(channel.capacity))?;
         Ok(self.wake_for(message, woken))
     }
 
@@ -242,8 +306,10 @@ impl<T> Channel<T> {
     }
 
     fn put_back(&self, message: T) {
-        self.locked(|state| state.put_back(self.shared, message))
-            .wake();
+        let woken = self.locked(|state| state.put_back(self.shared, message));
+        if let Some(woken) = woken {
+            woken.wake();
+        }
     }
 
     fn add_sender(&self) {

@@ -33,6 +33,7 @@ impl<T> ShortLock<T> {
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         struct Unlock<'a>(&'a AtomicBool);
         impl Drop for Unlock<'_> {
+            #[inline]
             fn drop(&mut self) {
                 // Release pairs with the Acquire of `try_lock`.
                 self.0.store(false, Ordering::Release);

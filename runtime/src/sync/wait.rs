@@ -20,14 +20,12 @@ use crate::time::{Elapsed, timer};
 #[inline]
 #[track_caller]
 pub(super) fn enter(call: &str, instead: &str) -> Option<Running> {
-    match current::state() {
-        ThreadState::Fiber(running) => {
-            running.pace();
-            Some(running)
-        }
-        ThreadState::Worker => current::refuse_worker(call, instead),
-        ThreadState::Plain => None,
+    let fiber = current::running();
+    match fiber {
+        Some(running) => running.pace(),
+        None => current::forbid_worker(call, instead),
     }
+    fiber
 }
 
 /// [`wait`] for whoever has called [`enter`] in the same frame, and nobody's code since. The future is pinned where it is
@@ -35,7 +33,17 @@ pub(super) fn enter(call: &str, instead: &str) -> Option<Running> {
 #[inline(always)] // see `Running::suspend`
 pub(super) fn wait_in<F: Future>(fiber: Option<Running>, future: Pin<&mut F>) -> F::Output {
     match fiber {
-        Some(running) => drive_in_frame(running, future),
+        Some(running) => drive_in_frame(running, future, Running::still),
+        None => block_on(future),
+    }
+}
+
+/// The same for a future that has met no other waker, and calls nobody's code in a poll that ends with a wait: the fiber need not ask where
+/// it is.
+#[inline(always)] // see `Running::suspend`
+pub(super) fn wait_alone<F: Future>(fiber: Option<Running>, future: Pin<&mut F>) -> F::Output {
+    match fiber {
+        Some(running) => drive_in_frame(running, future, |running| running),
         None => block_on(future),
     }
 }
@@ -61,7 +69,7 @@ pub(super) fn wait_until<F: Future>(
         ThreadState::Fiber(running) => {
             let future = pin!(future);
             match deadline {
-                None => Ok(drive_in_frame(running, future)),
+                None => Ok(drive_in_frame(running, future, Running::still)),
                 Some(deadline) => drive_until(running, future, deadline),
             }
         }
@@ -71,21 +79,30 @@ pub(super) fn wait_until<F: Future>(
 }
 
 #[inline(always)] // see `Running::suspend`
-fn drive_in_frame<F: Future>(running: Running, future: Pin<&mut F>) -> F::Output {
+fn drive_in_frame<F: Future>(
+    running: Running,
+    future: Pin<&mut F>,
+    polled: impl Fn(Running) -> Running,
+) -> F::Output {
     // SAFETY: the waker is used in this frame only, for a future that is pinned and dropped in the caller's.
     let waker = unsafe { waker::in_frame(running) };
-    drive(running, &waker, future)
+    drive(running, &waker, future, polled)
 }
 
+/// `polled` says that the caller is on its fiber's stack after a poll that ends with a wait.
 #[inline(always)]
-fn drive<F: Future>(running: Running, waker: &Waker, mut future: Pin<&mut F>) -> F::Output {
+fn drive<F: Future>(
+    running: Running,
+    waker: &Waker,
+    mut future: Pin<&mut F>,
+    polled: impl Fn(Running) -> Running,
+) -> F::Output {
     let mut cx = Context::from_waker(waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        // The poll may have called a waker of anybody's.
-        running.still().park();
+        polled(running).park();
     }
 }
 
@@ -111,5 +128,5 @@ fn drive_until<F: Future>(
     // Counted by whoever keeps it: a timer, which comes after the place in the same poll, may call a subscriber.
     // SAFETY: the waker is used in this frame only, and clones count.
     let waker = unsafe { waker::borrowed_plain(running) };
-    drive(running, &waker, pin!(either))
+    drive(running, &waker, pin!(either), Running::still)
 }

@@ -23,7 +23,7 @@ use std::task::Waker;
 
 #[cfg(not(sisal_loom))]
 use super::short_lock::ShortLock;
-use super::wakers::Wakers;
+use super::wakers::{Wakers, let_go};
 use crate::keep::keep;
 use crate::park::waker::pick_up;
 #[cfg(sisal_loom)]
@@ -52,11 +52,18 @@ impl<T> Locked<T> {
     }
 
     /// Calls `f` under the lock. A fiber that overflows its stack in there is not left behind with it.
+    #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        keep(move || self.kept(f))
+    }
+
+    /// The same for whoever is inside of [`keep`] already.
+    #[inline(always)]
+    pub(crate) fn kept<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         #[cfg(not(sisal_loom))]
-        return keep(|| self.0.with(f));
+        return self.0.with(f);
         #[cfg(sisal_loom)]
-        keep(|| f(&mut self.0.lock()))
+        f(&mut self.0.lock())
     }
 }
 
@@ -114,7 +121,44 @@ impl<D> Place<D> {
         &mut unsafe { self.get_unchecked_mut() }.links.get_mut().wants
     }
 
+    /// The owner: by whom it is to be woken. Gives back what was there before.
+    ///
+    /// # Safety
+    /// As for [`wants`](Self::wants).
+    #[inline]
+    #[must_use]
+    pub(crate) unsafe fn set_waker(self: Pin<&mut Self>, waker: Option<Waker>) -> Option<Waker> {
+        // SAFETY: nothing is moved; in no list, so the links are the owner's.
+        let links = unsafe { self.get_unchecked_mut() }.links.get_mut();
+        std::mem::replace(&mut links.waker, waker)
+    }
+
+    /// The owner, woken without a grant: goes on in the list with another waker. True: it was granted meanwhile. `locked` calls
+    /// what it gets under the lock of the list.
+    ///
+    /// # Safety
+    /// The place was put into that list, and is used with no other.
+    pub(crate) unsafe fn wait_on(
+        self: Pin<&Self>,
+        waker: Waker,
+        locked: impl FnOnce(&mut dyn FnMut(&mut WaitList<D>)),
+    ) -> bool {
+        let mut waker = Some(waker);
+        locked(&mut |list| {
+            if !self.is_granted()
+                && let Some(new) = waker.take()
+            {
+                // SAFETY: by contract, and it is not granted.
+                waker = unsafe { list.wait(self, new) };
+            }
+        });
+        // The one before, or this one if it is not needed.
+        let_go(waker);
+        self.is_granted()
+    }
+
     /// The owner: whether it got what it waits for.
+    #[inline]
     pub(crate) fn is_granted(&self) -> bool {
         // Acquire pairs with the Release in `grant_first`: what the granter did comes before.
         self.granted.load(Ordering::Acquire)
@@ -150,22 +194,34 @@ impl<D> WaitList<D> {
     /// not freed.
     #[must_use]
     pub(crate) unsafe fn wait(&mut self, place: Pin<&Place<D>>, waker: Waker) -> Option<Waker> {
+        // SAFETY: the lock is held (`&mut self`), so the links are ours.
+        let links = unsafe { links(NonNull::from(place.get_ref())) };
+        let old = links.waker.replace(waker);
+        if !links.queued {
+            // SAFETY: by contract, and it is in no list.
+            unsafe { self.append(place) };
+        }
+        old
+    }
+
+    /// Puts a place at the end that is in no list, and whose owner [has said](Place::set_waker) by whom it is to be woken.
+    ///
+    /// # Safety
+    /// As for [`wait`](Self::wait).
+    #[inline]
+    pub(crate) unsafe fn append(&mut self, place: Pin<&Place<D>>) {
         // It would be taken for granted while it is in the list.
         debug_assert!(!place.is_granted(), "a place serves one wait");
         let place = NonNull::from(place.get_ref());
         // SAFETY: the lock is held (`&mut self`), so the links are ours.
         let links = unsafe { links(place) };
-        let old = links.waker.replace(waker);
-        if !links.queued {
-            links.queued = true;
-            links.before = self.last.replace(place);
-            match links.before {
-                None => self.first = Some(place),
-                // SAFETY: places in the list are live, and ours under the lock.
-                Some(before) => unsafe { self::links(before) }.after = Some(place),
-            }
+        links.queued = true;
+        links.before = self.last.replace(place);
+        match links.before {
+            None => self.first = Some(place),
+            // SAFETY: places in the list are live, and ours under the lock.
+            Some(before) => unsafe { self::links(before) }.after = Some(place),
         }
-        old
     }
 
     /// Whether the place is the first.
@@ -198,14 +254,21 @@ impl<D> WaitList<D> {
 
     /// Takes the first waiter out: it has got what it wants. Its waker is to be called after the lock is
     /// released, for it may be anybody's code; `None` also if it was called already, perhaps here.
+    #[inline]
     #[must_use]
     pub(crate) fn grant_first(&mut self) -> Option<Waker> {
         let place = self.first?;
         // SAFETY: as above; it is in this list.
-        let waker = unsafe {
-            self.unlink(place);
-            links(place).waker.take().and_then(pick_up)
-        };
+        let links = unsafe { links(place) };
+        // The first has none before it, and what is after it nobody asks a place that is granted.
+        links.queued = false;
+        self.first = links.after;
+        match links.after {
+            None => self.last = None,
+            // SAFETY: as above.
+            Some(after) => unsafe { self::links(after) }.before = None,
+        }
+        let waker = links.waker.take().and_then(pick_up);
         // SAFETY: still live: its owner waits for this, or for the lock.
         let granted = unsafe { &(*place.as_ptr()).granted };
         // Release pairs with the Acquire of `is_granted`.

@@ -5,7 +5,8 @@
 //! queue, for whoever looks first, and *all* streams that wait are woken: were it one, and that one not looking, the message would lie there
 //! while the others sleep. Whoever was woken is out, and registers anew if it finds nothing.
 
-use std::task::Waker;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
 
 use crate::sync::wakers::{Wakers, wake_all};
 
@@ -58,16 +59,19 @@ impl Polled {
 
     /// All of them, to be woken after the lock is released.
     #[inline]
-    pub(super) fn take(&mut self) -> Woken {
-        match self.first.take() {
-            None => Woken::Nobody,
-            Some((_, one)) if self.others.is_empty() => Woken::One(one),
-            Some(first) => {
-                let mut all = std::mem::take(&mut self.others);
-                all.push(first);
-                Woken::Streams(all)
-            }
-        }
+    pub(super) fn take(&mut self) -> Option<Waker> {
+        let (_, first) = self.first.take()?;
+        Some(match self.others.is_empty() {
+            true => first,
+            false => self.join_others(first),
+        })
+    }
+
+    #[cold]
+    fn join_others(&mut self, first: Waker) -> Waker {
+        let others = std::mem::take(&mut self.others).into_iter();
+        let wakers = others.map(|(_, waker)| waker).chain([first]);
+        Waker::from(Arc::new(Streams(wakers.collect())))
     }
 
     /// The same, some at a time. True: `wakers` is full before that.
@@ -82,43 +86,23 @@ impl Polled {
     }
 }
 
-/// Whom a message is for.
-#[must_use]
-pub(super) enum Woken {
-    Nobody,
-    One(Waker),
-    Streams(Vec<(Id, Waker)>),
-}
+/// Several of them as one waker, which is called once.
+struct Streams(Vec<Waker>);
 
-impl Woken {
-    /// No lock is held.
-    #[inline]
-    pub(super) fn wake(self) {
-        match self {
-            Woken::Nobody => {}
-            Woken::One(waker) => waker.wake(),
-            Woken::Streams(streams) => wake_streams(streams),
-        }
-    }
-}
-
-impl From<Option<Waker>> for Woken {
-    #[inline]
-    fn from(waker: Option<Waker>) -> Woken {
-        waker.map_or(Woken::Nobody, Woken::One)
-    }
-}
-
-#[cold]
-fn wake_streams(streams: Vec<(Id, Waker)>) {
-    let mut streams = streams.into_iter().map(|(_, waker)| waker);
-    wake_all(|wakers| {
-        while !wakers.is_full() {
-            match streams.next() {
-                Some(waker) => wakers.push(Some(waker)),
-                None => return false,
+impl Wake for Streams {
+    fn wake(self: Arc<Self>) {
+        let Some(Streams(streams)) = Arc::into_inner(self) else {
+            unreachable!("it is not cloned");
+        };
+        let mut streams = streams.into_iter();
+        wake_all(|wakers| {
+            while !wakers.is_full() {
+                match streams.next() {
+                    Some(waker) => wakers.push(Some(waker)),
+                    None => return false,
+                }
             }
-        }
-        true
-    });
+            true
+        });
+    }
 }

@@ -34,7 +34,7 @@ impl<T> Rx<T> {
         let fiber = enter(CALL, INSTEAD);
         match self.at_once() {
             Some(received) => received,
-            None => wait::wait_in(fiber, pin!(self.wait())),
+            None => wait::wait_alone(fiber, pin!(RecvFuture::new(&self.0, Stage::Looked))),
         }
     }
 
@@ -73,20 +73,19 @@ impl<T> Rx<T> {
     /// The wait, for async code too.
     #[inline]
     pub(in crate::sync) fn wait(&self) -> RecvFuture<'_, T> {
-        RecvFuture {
-            channel: &self.0,
-            place: Place::new(None),
-            waiting: false,
-        }
+        RecvFuture::new(&self.0, Stage::New)
     }
 
     pub(in crate::sync) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         self.0.poll_next(self.1, cx)
     }
 
-    #[inline]
+    #[inline(always)]
     fn at_once(&self) -> Option<Result<T, RecvError>> {
-        at_once(&self.0)
+        match self.0.looks_empty() {
+            true => None,
+            false => look(&self.0),
+        }
     }
 
     /// To ask about the channel.
@@ -125,11 +124,8 @@ impl<T> Drop for Rx<T> {
 }
 
 /// What is there to be had without a wait.
-#[inline(always)]
-fn at_once<T>(channel: &Channel<T>) -> Option<Result<T, RecvError>> {
-    if channel.looks_empty() {
-        return None;
-    }
+#[inline(never)]
+fn look<T>(channel: &Channel<T>) -> Option<Result<T, RecvError>> {
     match channel.try_recv() {
         Ok(message) => Some(Ok(message)),
         Err(TryRecvError::Disconnected) => Some(Err(RecvError)),
@@ -141,32 +137,67 @@ fn at_once<T>(channel: &Channel<T>) -> Option<Result<T, RecvError>> {
 pub(in crate::sync) struct RecvFuture<'a, T> {
     channel: &'a Channel<T>,
     place: Place<Option<T>>,
-    /// In the list, or granted and not taken up.
-    waiting: bool,
+    stage: Stage,
 }
 
-impl<T> RecvFuture<'_, T> {
+/// Of a wait. (In plain memory: what `granted` says cannot be known beforehand where a poll is inlined.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    New,
+    /// As `New`, and there was nothing just now.
+    Looked,
+    /// In the list, or granted and not taken up.
+    Waiting,
+    /// It was granted, and taken up.
+    Over,
+}
+
+impl<'a, T> RecvFuture<'a, T> {
+    #[inline(always)]
+    fn new(channel: &'a Channel<T>, stage: Stage) -> RecvFuture<'a, T> {
+        RecvFuture {
+            channel,
+            place: Place::new(None),
+            stage,
+        }
+    }
+
+    #[inline(always)]
+    fn set_stage(self: Pin<&mut Self>, stage: Stage) {
+        // SAFETY: nothing is moved.
+        unsafe { self.get_unchecked_mut() }.stage = stage;
+    }
+
+    #[inline]
+    fn place(self: Pin<&mut Self>) -> Pin<&mut Place<Option<T>>> {
+        // SAFETY: pinned as part of a pinned future.
+        unsafe { self.map_unchecked_mut(|recv| &mut recv.place) }
+    }
+
+    #[inline]
+    fn place_ref(self: Pin<&Self>) -> Pin<&Place<Option<T>>> {
+        // SAFETY: as above.
+        unsafe { self.map_unchecked(|recv| &recv.place) }
+    }
+
     /// What was received, once the place is granted. The caller tells the channel, or puts it back.
     ///
     /// # Safety
     /// It is granted.
-    unsafe fn take_up(self: Pin<&mut Self>) -> Result<T, RecvError> {
-        // SAFETY: nothing is moved out of its pinned part.
-        let this = unsafe { self.get_unchecked_mut() };
-        this.waiting = false;
-        // SAFETY: pinned as part of a pinned future; granted, so it is in no list.
-        let place = unsafe { Pin::new_unchecked(&mut this.place).wants() };
-        place.take().ok_or(RecvError)
+    #[inline]
+    unsafe fn take_up(mut self: Pin<&mut Self>) -> Result<T, RecvError> {
+        self.as_mut().set_stage(Stage::Over);
+        // SAFETY: granted, so it is in no list.
+        unsafe { self.place().wants() }.take().ok_or(RecvError)
     }
 
     /// Ends the wait. What it was served meanwhile, if it was: the caller tells the channel, or puts it back.
-    fn give_up(mut self: Pin<&mut Self>) -> Option<Result<T, RecvError>> {
-        if !self.waiting {
+    fn give_up(self: Pin<&mut Self>) -> Option<Result<T, RecvError>> {
+        if self.stage != Stage::Waiting {
             return None;
         }
         if !self.place.is_granted() {
-            // SAFETY: pinned as part of a pinned future.
-            let place = unsafe { self.as_ref().map_unchecked(|recv| &recv.place) };
+            let place = self.as_ref().place_ref();
             // SAFETY: used with this list only.
             let own = self
                 .channel
@@ -178,94 +209,113 @@ impl<T> RecvFuture<'_, T> {
             // SAFETY: it is.
             return Some(unsafe { self.take_up() });
         }
-        // SAFETY: nothing is moved.
-        unsafe { self.as_mut().get_unchecked_mut() }.waiting = false;
+        self.set_stage(Stage::New);
         None
+    }
+
+    /// Ends the wait for nobody: a message that it was served is another's.
+    #[cold]
+    fn hand_back(mut self: Pin<&mut Self>) {
+        if let Some(Ok(message)) = self.as_mut().give_up() {
+            self.channel.put_back(message);
+        }
     }
 }
 
 impl<T> Future for RecvFuture<'_, T> {
     type Output = Result<T, RecvError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    #[inline(always)] // in a fiber it is two looks and a call
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.stage != Stage::Waiting {
+            return self.begin(cx.waker());
+        }
+        if !self.place.is_granted() && !self.as_ref().goes_on(cx.waker()) {
+            return Poll::Pending;
+        }
         let channel = self.channel;
-        if self.waiting {
-            if self.place.is_granted() {
-                // SAFETY: it is.
-                let received = unsafe { self.take_up() };
-                if received.is_ok() {
-                    channel.taken_up();
-                }
-                return Poll::Ready(received);
-            }
-        } else {
-            // A place serves one wait: to the list it would be granted already.
-            assert!(!self.place.is_granted(), "polled after it was ready");
-            if let Some(received) = at_once(channel) {
-                return Poll::Ready(received);
-            }
+        // SAFETY: it is granted.
+        let received = unsafe { self.take_up() };
+        if received.is_ok() {
+            channel.taken_up();
         }
-        // SAFETY: for the place below, of the list that has it; after that nobody is woken.
-        let mut waker = Some(unsafe { settle(cx.waker()) });
-        // SAFETY: nothing is moved.
-        let this = unsafe { self.as_mut().get_unchecked_mut() };
-        let looked = channel.locked(|state| {
-            if this.waiting {
-                if this.place.is_granted() {
-                    return Looked::Served;
-                }
-            } else {
-                match state.pop(channel.capacity) {
-                    Ok((message, woken)) => return Looked::Received(message, woken),
-                    Err(TryRecvError::Disconnected) => return Looked::Disconnected,
-                    Err(TryRecvError::Empty) => {}
-                }
-            }
-            this.waiting = true;
-            if let Some(new) = waker.take() {
-                // SAFETY: pinned as part of a pinned future; used with this list only, and not granted; `drop` takes it
-                // out before it is freed.
-                waker = unsafe { (state.receiving).wait(Pin::new_unchecked(&this.place), new) };
-            }
-            Looked::Waiting
-        });
-        // The one before, or this one if it is not needed.
-        let_go(waker);
-        match looked {
-            Looked::Waiting => Poll::Pending,
-            Looked::Disconnected => Poll::Ready(Err(RecvError)),
-            Looked::Received(message, woken) => Poll::Ready(Ok(channel.wake_for(message, woken))),
-            Looked::Served => {
-                // SAFETY: it is granted.
-                let received = unsafe { self.take_up() };
-                if received.is_ok() {
-                    channel.taken_up();
-                }
-                Poll::Ready(received)
-            }
-        }
+        Poll::Ready(received)
     }
 }
 
-/// What a poll found under the lock.
-enum Looked<T> {
-    Waiting,
-    Disconnected,
-    /// With whom to wake for it.
-    Received(T, Option<Waker>),
-    /// The place is granted.
-    Served,
+impl<T> RecvFuture<'_, T> {
+    /// The first look, and the place in the list if it finds nothing.
+    #[inline(always)]
+    fn begin(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<T, RecvError>> {
+        // A place serves one wait: to the list it would be granted already.
+        assert!(self.stage != Stage::Over, "polled after it was ready");
+        if self.stage != Stage::Looked
+            && !self.channel.looks_empty()
+            && let Some(received) = look(self.channel)
+        {
+            return Poll::Ready(received);
+        }
+        loop {
+            // SAFETY: for the place below, of the list that has it; after that nobody is woken.
+            let waker = unsafe { settle(waker) };
+            // SAFETY: it is in no list.
+            let before = unsafe { self.as_mut().place().set_waker(Some(waker)) };
+            debug_assert!(before.is_none(), "whoever leaves the list takes it along");
+            // So it need not be looked at.
+            std::mem::forget(before);
+            if self.as_mut().enlist() {
+                return Poll::Pending;
+            }
+            if let Some(received) = self.as_mut().look_again() {
+                return Poll::Ready(received);
+            }
+        }
+    }
+
+    /// Puts the place into the list, unless there is something to be had.
+    #[inline]
+    fn enlist(self: Pin<&mut Self>) -> bool {
+        let place = self.as_ref().place_ref();
+        let waiting = self.channel.locked(move |state| {
+            let waits = state.is_bare();
+            if waits {
+                // SAFETY: used with this list only, and not granted; `drop` takes it out before it is freed.
+                unsafe { state.receiving.append(place) };
+            }
+            waits
+        });
+        if waiting {
+            self.set_stage(Stage::Waiting);
+        }
+        waiting
+    }
+
+    /// Something came after the first look, or it was too hasty.
+    #[cold]
+    fn look_again(self: Pin<&mut Self>) -> Option<Result<T, RecvError>> {
+        let channel = self.channel;
+        // SAFETY: it is in no list.
+        let_go(unsafe { self.place().set_waker(None) });
+        look(channel)
+    }
+
+    /// Waits on, for another waker. True: it was served meanwhile.
+    #[cold]
+    fn goes_on(self: Pin<&Self>, waker: &Waker) -> bool {
+        // SAFETY: as in `begin`.
+        let waker = unsafe { settle(waker) };
+        let (channel, place) = (self.channel, self.place_ref());
+        // SAFETY: used with this list only.
+        unsafe { place.wait_on(waker, |f| channel.locked(|state| f(&mut state.receiving))) }
+    }
 }
 
 impl<T> Drop for RecvFuture<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        if !self.waiting {
-            return;
-        }
-        // SAFETY: not moved any more.
-        let this = unsafe { Pin::new_unchecked(&mut *self) };
-        if let Some(Ok(message)) = this.give_up() {
-            self.channel.put_back(message);
+        if self.stage == Stage::Waiting {
+            // SAFETY: not moved any more.
+            unsafe { Pin::new_unchecked(self) }.hand_back();
         }
     }
 }

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::mpsc::{SendError, TrySendError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use super::{Channel, Woken};
+use super::{Channel, Refused};
 use crate::park::waker::settle;
 use crate::sync::wait::{self, enter};
 use crate::sync::wait_list::Place;
@@ -38,7 +38,7 @@ impl<T> Tx<T> {
         let fiber = enter(CALL, INSTEAD);
         match self.at_once(message) {
             Ok(sent) => sent,
-            Err(message) => wait::wait_in(fiber, pin!(self.wait(message))),
+            Err(message) => wait::wait_alone(fiber, pin!(self.wait(message))),
         }
     }
 
@@ -86,7 +86,7 @@ impl<T> Tx<T> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn at_once(&self, message: T) -> Result<Result<(), SendError<T>>, T> {
         if self.0.looks_full() {
             return Err(message);
@@ -142,13 +142,23 @@ pub(in crate::sync) struct SendFuture<'a, T> {
 }
 
 impl<T> SendFuture<'_, T> {
+    fn place(self: Pin<&mut Self>) -> Pin<&mut Place<Option<T>>> {
+        // SAFETY: pinned as part of a pinned future.
+        unsafe { self.map_unchecked_mut(|send| &mut send.place) }
+    }
+
+    fn place_ref(self: Pin<&Self>) -> Pin<&Place<Option<T>>> {
+        // SAFETY: as above.
+        unsafe { self.map_unchecked(|send| &send.place) }
+    }
+
     /// The message, if it was not sent.
     ///
     /// # Safety
     /// The place is in no list.
     unsafe fn message(self: Pin<&mut Self>) -> &mut Option<T> {
-        // SAFETY: pinned as part of a pinned future; the rest by contract.
-        unsafe { self.map_unchecked_mut(|send| &mut send.place).wants() }
+        // SAFETY: by contract.
+        unsafe { self.place().wants() }
     }
 
     /// How the wait ended, once the place is granted.
@@ -168,8 +178,7 @@ impl<T> SendFuture<'_, T> {
     /// Ends the wait. Whether the message was sent meanwhile.
     fn give_up(mut self: Pin<&mut Self>) -> Result<(), TrySendError<T>> {
         if !self.place.is_granted() {
-            // SAFETY: pinned as part of a pinned future.
-            let place = unsafe { self.as_ref().map_unchecked(|send| &send.place) };
+            let place = self.as_ref().place_ref();
             // SAFETY: used with this list only.
             let own = self
                 .channel
@@ -197,82 +206,80 @@ impl<T> Future for SendFuture<'_, T> {
 
     /// # Panics
     /// If polled again after it was ready.
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let channel = self.channel;
-        if self.waiting && self.place.is_granted() {
-            // SAFETY: it is.
-            return Poll::Ready(unsafe { self.take_up() });
-        }
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.waiting {
-            // SAFETY: not in the list.
-            let kept = unsafe { self.as_mut().message() };
-            // Here, for a panic hook is anybody's code: not under the lock.
-            assert!(kept.is_some(), "polled after it was ready");
+            return self.begin(cx.waker());
         }
-        if !self.waiting && !channel.looks_full() {
-            // SAFETY: not in the list.
-            let kept = unsafe { self.as_mut().message() };
-            let message = kept.take().expect("polled after it was ready");
-            match channel.try_send(message) {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(TrySendError::Disconnected(message)) => {
-                    return Poll::Ready(Err(SendError(message)));
-                }
-                Err(TrySendError::Full(message)) => *kept = Some(message),
-            }
+        if !self.place.is_granted() && !self.as_ref().goes_on(cx.waker()) {
+            return Poll::Pending;
         }
-        // SAFETY: for the place below, of the list that has it; after that nobody is woken.
-        let mut waker = Some(unsafe { settle(cx.waker()) });
-        let looked = channel.locked(|state| {
-            if self.waiting {
-                if self.place.is_granted() {
-                    return Looked::Served;
-                }
-            } else {
-                // SAFETY: not in the list.
-                let kept = unsafe { self.as_mut().message() };
-                let message = kept.take().expect("polled after it was ready");
-                match state.push(channel, message) {
-                    Ok(woken) => return Looked::Sent(woken),
-                    Err(TrySendError::Disconnected(message)) => {
-                        return Looked::Disconnected(message);
-                    }
-                    Err(TrySendError::Full(message)) => *kept = Some(message),
-                }
-            }
-            // SAFETY: nothing is moved.
-            let this = unsafe { self.as_mut().get_unchecked_mut() };
-            this.waiting = true;
-            if let Some(new) = waker.take() {
-                // SAFETY: pinned as part of a pinned future; used with this list only, and not granted; `drop` takes it
-                // out before it is freed.
-                waker = unsafe { (state.sending).wait(Pin::new_unchecked(&this.place), new) };
-            }
-            Looked::Waiting
-        });
-        // The one before, or this one if it is not needed.
-        let_go(waker);
-        match looked {
-            Looked::Waiting => Poll::Pending,
-            Looked::Disconnected(message) => Poll::Ready(Err(SendError(message))),
-            Looked::Sent(woken) => {
-                woken.wake();
-                Poll::Ready(Ok(()))
-            }
-            // SAFETY: it is granted.
-            Looked::Served => Poll::Ready(unsafe { self.take_up() }),
-        }
+        // SAFETY: it is granted.
+        Poll::Ready(unsafe { self.take_up() })
     }
 }
 
-/// What a poll found under the lock.
-enum Looked<T> {
-    Waiting,
-    Disconnected(T),
-    /// With whom to wake for it.
-    Sent(Woken),
-    /// The place is granted.
-    Served,
+impl<T> SendFuture<'_, T> {
+    /// The first look, and the place in the list if there is no room.
+    fn begin(mut self: Pin<&mut Self>, waker: &Waker) -> Poll<Result<(), SendError<T>>> {
+        let channel = self.channel;
+        // SAFETY: not in the list.
+        let message = unsafe { self.as_mut().message() };
+        // Here, for a panic hook is anybody's code: not under the lock.
+        assert!(message.is_some(), "polled after it was ready");
+        if !channel.looks_full() {
+            let woken =
+                channel.locked_with(|channel, state| state.push(channel, message).unwrap_or(None));
+            if let Some(woken) = woken {
+                woken.wake();
+            }
+            // SAFETY: as above.
+            if unsafe { self.as_mut().message() }.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // SAFETY: for the place below, of the list that has it; after that nobody is woken.
+        let waker = unsafe { settle(waker) };
+        // SAFETY: it is in no list.
+        let before = unsafe { self.as_mut().place().set_waker(Some(waker)) };
+        debug_assert!(before.is_none(), "whoever leaves the list takes it along");
+        // So it need not be looked at.
+        std::mem::forget(before);
+        let mut this = self.as_mut();
+        let pushed = channel.locked_with(move |channel, state| {
+            // SAFETY: not in the list.
+            let pushed = state.push(channel, unsafe { this.as_mut().message() });
+            if let Err(Refused::Full) = pushed {
+                // SAFETY: used with this list only, and not granted; `drop` takes it out before it is freed.
+                unsafe { state.sending.append(this.as_ref().place_ref()) };
+            }
+            pushed
+        });
+        if let Err(Refused::Full) = pushed {
+            // SAFETY: nothing is moved.
+            unsafe { self.as_mut().get_unchecked_mut() }.waiting = true;
+            return Poll::Pending;
+        }
+        // SAFETY: it is in no list.
+        let_go(unsafe { self.as_mut().place().set_waker(None) });
+        if let Ok(Some(woken)) = pushed {
+            woken.wake();
+        }
+        // SAFETY: as above.
+        Poll::Ready(match unsafe { self.message() }.take() {
+            None => Ok(()),
+            Some(message) => Err(SendError(message)),
+        })
+    }
+
+    /// Waits on, for another waker. True: it was served meanwhile.
+    #[cold]
+    fn goes_on(self: Pin<&Self>, waker: &Waker) -> bool {
+        // SAFETY: as in `begin`.
+        let waker = unsafe { settle(waker) };
+        let (channel, place) = (self.channel, self.place_ref());
+        // SAFETY: used with this list only.
+        unsafe { place.wait_on(waker, |f| channel.locked(|state| f(&mut state.sending))) }
+    }
 }
 
 impl<T> Drop for SendFuture<'_, T> {
