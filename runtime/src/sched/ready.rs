@@ -137,7 +137,7 @@ mod tests {
                 assert!(first == fiber(popped), "{popped} is the first");
                 popped += 1;
             }
-            assert!(ready.is_empty() && ready.len() == 0);
+            assert!(ready.is_empty());
         }
         assert_eq!(popped, pushed);
     }

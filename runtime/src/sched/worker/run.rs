@@ -32,14 +32,14 @@ impl Worker {
             self.queues.push_ready(fiber);
         } else if after == AfterSwitch::PARK {
             self.park(fiber);
-            // Without budget every tokio future is pending. tokio is to call the wakers that it held back for lack of it.
-            return has_budget_remaining();
         } else if after == AfterSwitch::FINISH {
             self.finish(fiber);
         } else {
             self.give_up(fiber);
         }
-        true
+        // Without budget every tokio future is pending. tokio is to call the wakers that it held back for lack of it, and who spent it
+        // is not to be the first in the next turn too.
+        has_budget_remaining()
     }
 
     /// Marks `fiber` as the running one while `switch` is away on its stack.

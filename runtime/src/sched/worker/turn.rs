@@ -138,7 +138,8 @@ impl Worker {
     #[inline(always)] // the only call
     fn next(&self, way: &mut Way) -> Next {
         let mut first = None;
-        if way.left == 0 {
+        // What is fresh does not run in a runtime that closes.
+        if way.left == 0 || self.shared.shutdown.is_closed() != self.draining.get() {
             if let Some(turn) = self.look(way) {
                 return Next::End(turn);
             }
