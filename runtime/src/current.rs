@@ -106,6 +106,13 @@ pub(crate) fn worker_of(runtime: *const ()) -> Option<NonNull<()>> {
     }
 }
 
+/// The worker pointer of this thread, if it is a worker.
+#[inline(never)]
+pub(crate) fn worker() -> Option<*const ()> {
+    // SAFETY: as in `state`.
+    unsafe { CURRENT.get().as_ref() }.map(|context| context.worker)
+}
+
 /// The runtime pointer of this thread, if it is a worker.
 #[inline(never)]
 pub(crate) fn runtime() -> Option<*const ()> {

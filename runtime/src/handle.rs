@@ -12,7 +12,7 @@ use crate::join::JoinHandle;
 use crate::keep::stays;
 use crate::metrics::Metrics;
 use crate::runtime;
-use crate::sched::Shared;
+use crate::sched::{Here, Shared};
 use crate::scope::scope_on;
 
 /// A reference to a runtime: clone it, send it, spawn with it.
@@ -227,12 +227,38 @@ impl Handle {
     where
         F: FnOnce() -> T,
     {
+        let here = self.shared.here();
         // SAFETY: by contract.
         let (fiber, counted) = unsafe {
-            let fiber = self.plant(spawned_at, extra, Vtable::of::<F, T>());
+            let fiber = plant_on(&self.shared, here, spawned_at, extra, Vtable::of::<F, T>());
             FiberRef::fill::<F, T>(fiber, f)
         };
-        self.shared.spawn(fiber);
+        self.shared.spawn(here, fiber);
+        counted
+    }
+
+    /// The same on the caller's runtime, or on the default one: one look at where the caller is.
+    ///
+    /// # Safety
+    /// As for [`spawn_unchecked`](Self::spawn_unchecked).
+    pub(crate) unsafe fn spawn_on_current<F, T>(
+        spawned_at: &'static Location<'static>,
+        f: F,
+    ) -> FiberRef
+    where
+        F: FnOnce() -> T,
+    {
+        // SAFETY: nothing of this leaves this call, nor does the caller its stack: the closure is moved, not called.
+        let Some((shared, here)) = (unsafe { Here::current() }) else {
+            // SAFETY: by contract.
+            return unsafe { runtime::default().spawn_unchecked(spawned_at, None, f) };
+        };
+        // SAFETY: by contract.
+        let (fiber, counted) = unsafe {
+            let fiber = plant_on(shared, here, spawned_at, None, Vtable::of::<F, T>());
+            FiberRef::fill::<F, T>(fiber, f)
+        };
+        shared.spawn(here, fiber);
         counted
     }
 
@@ -250,37 +276,38 @@ impl Handle {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
+        let here = self.shared.here();
         // SAFETY: nothing is borrowed, and the fiber goes to this thread's worker alone (S2).
         let (fiber, counted) = unsafe {
-            let fiber = self.plant(spawned_at, extra, Vtable::of::<F, T>());
+            let fiber = plant_on(&self.shared, here, spawned_at, extra, Vtable::of::<F, T>());
             FiberRef::fill::<F, T>(fiber, f)
         };
-        self.shared.spawn_local(fiber);
+        self.shared.spawn_local(here, fiber);
         counted
     }
+}
 
-    /// A record without its closure, for `FiberRef::fill`.
-    #[inline(never)]
-    #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
-    fn plant(
-        &self,
-        spawned_at: &'static Location<'static>,
-        extra: Option<Box<Extra>>,
-        vtable: &'static Vtable,
-    ) -> FiberPtr {
-        let shared = &*self.shared;
-        let (id, blocks) = shared.supplies();
-        let seed = Seed {
-            id,
-            spawned_at,
-            scheduler: Lent::new(&self.shared),
-            hooked: shared.config.on_switch.is_some(),
-            extra: make_span(id, spawned_at, extra, shared.config.stack_size),
-        };
-        let fiber = plant(seed, blocks, vtable);
-        stays();
-        fiber
-    }
+/// A record without its closure, for `FiberRef::fill`.
+#[inline(never)]
+#[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
+fn plant_on(
+    shared: &Arc<Shared>,
+    here: Here<'_>,
+    spawned_at: &'static Location<'static>,
+    extra: Option<Box<Extra>>,
+    vtable: &'static Vtable,
+) -> FiberPtr {
+    let (id, blocks) = here.supplies();
+    let seed = Seed {
+        id,
+        spawned_at,
+        scheduler: Lent::new(shared),
+        hooked: shared.config.on_switch.is_some(),
+        extra: make_span(id, spawned_at, extra, shared.config.stack_size),
+    };
+    let fiber = plant(seed, blocks, vtable);
+    stays();
+    fiber
 }
 
 impl fmt::Debug for Handle {

@@ -168,18 +168,42 @@ impl<T> RawJoin<T> {
     }
 
     #[track_caller]
-    pub(crate) fn join(mut self) -> Result<T, JoinError> {
+    pub(crate) fn join(self) -> Result<T, JoinError> {
+        // First what is quick. A fiber that has ended is not the one that runs, and no waker need be made for it.
+        if self.is_finished()
+            && let ThreadState::Fiber(running) = current::state()
+        {
+            // Also when there is nothing to wait for: a loop of joins meets its cancellation.
+            running.unwind_if_cancelled();
+            return self.take_last();
+        }
+        self.join_others()
+    }
+
+    /// The result of a fiber that is done, and the end of its handle.
+    #[inline(always)]
+    fn take_last(self) -> Result<T, JoinError> {
+        assert!(!self.taken, "`JoinHandle` polled after it gave its result");
+        // The one word, and not the handle, which was just written in other pieces: the processor would wait for them.
+        // SAFETY: moved out of what is not dropped.
+        let fiber = unsafe { std::ptr::read(self.fiber.record()) };
+        std::mem::forget(self);
+        // SAFETY: the only handle; done, by its callers; the result type is `T`.
+        match unsafe { fiber.take_result::<T>() } {
+            Some(result) => result,
+            None => unreachable!("it is taken by its one handle, once"),
+        }
+    }
+
+    #[inline(never)]
+    #[track_caller]
+    fn join_others(mut self) -> Result<T, JoinError> {
         match current::state() {
             ThreadState::Fiber(running) => {
                 if running.ptr() == self.fiber.record().ptr() {
                     return Err(JoinError::itself(self.fiber.record().identity()));
                 }
-                // Also when there is nothing to wait for: a loop of joins meets its cancellation.
                 running.unwind_if_cancelled();
-                // A waker need not be made for what has ended.
-                if self.is_finished() {
-                    return self.take();
-                }
                 // SAFETY: the waker is used in this frame only, and clones count.
                 let waker = unsafe { waker::borrowed_plain(running) };
                 loop {

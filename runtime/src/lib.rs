@@ -82,6 +82,7 @@ pub use time::timeout;
 pub use unblock::unblock;
 pub use unfinished::{Unfinished, UnfinishedFiber};
 
+mod regret;
 mod root;
 
 /// The README's program compiles.

@@ -47,8 +47,10 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let place = Location::caller();
-    Handle::with_current_or_default(|handle| handle.spawn_at(place, f))
+    // SAFETY: nothing is borrowed, and both types are Send (S2).
+    let fiber = unsafe { Handle::spawn_on_current(Location::caller(), f) };
+    // SAFETY: made just now with result type `T`.
+    unsafe { JoinHandle::new(fiber) }
 }
 
 /// Starts a fiber on the calling worker, which nobody takes from it: nothing has to be `Send`.

@@ -30,7 +30,7 @@ pub(crate) struct Blocks(UnsafeCell<Vec<NonNull<u8>>>);
 
 impl Blocks {
     pub(crate) fn new() -> Blocks {
-        Blocks(UnsafeCell::new(Vec::with_capacity(MOST)))
+        Blocks(UnsafeCell::new(Vec::with_capacity(MOST + 1)))
     }
 
     /// The cell is its worker's thread's only. No reference to it outlives these functions, which call
@@ -50,15 +50,22 @@ impl Blocks {
     fn fetch(&self, scheduler: &Lent<'_>) -> Option<NonNull<u8>> {
         let blocks = self.get();
         chunks::take(&scheduler.arc(), blocks, BATCH).ok()?;
+        debug_assert!(blocks.len() <= MOST && blocks.capacity() > MOST);
         blocks.pop()
     }
 
     #[inline]
     fn push(&self, block: NonNull<u8>) {
-        if self.get().len() == MOST {
+        let blocks = self.get();
+        // SAFETY: there is capacity for one more than `MOST`, which is what there are at the most: see below. (`push` would
+        // look again.)
+        unsafe {
+            blocks.as_mut_ptr().add(blocks.len()).write(block);
+            blocks.set_len(blocks.len() + 1);
+        }
+        if blocks.len() > MOST {
             self.shed();
         }
-        self.get().push(block); // there is capacity, so nothing is allocated
     }
 
     /// Gives the coldest back.

@@ -10,28 +10,45 @@ use switch_asm::arch;
 use switch_asm::stack::{SlabStack, Stack, StackPointer};
 
 use super::after_switch::AfterSwitch;
-use super::may_unwind::caught;
+use super::may_unwind::caught_call;
 use super::record::{FiberPtr, FiberRef, Stage};
 use super::state::{ASKED, CANCEL, HANDLE, JOIN_WAKER};
 use super::unwind::Unwind;
 use crate::error::JoinError;
 use crate::keep::stays;
 
-/// Switches to a fresh fiber on the given stack, and returns when it leaves that stack.
+/// Makes the stack that it is lent ready for a fresh fiber: for [`start`].
 ///
 /// # Safety
-/// On the stack of the worker that the fiber was just bound to.
-pub(crate) unsafe fn start(fiber: FiberPtr, stack: SlabStack) -> AfterSwitch {
-    // SAFETY: a fiber that has not ended is live; its worker may touch these cells (rule 2).
-    let header = unsafe { fiber.header() };
-    header.base.set(Some(stack.base()));
-    // SAFETY: the stack is unused and big enough (the pool gives no smaller one), `entry` never
-    // returns, and the pointer it gets is live until it ends.
-    let sp = unsafe { arch::init_stack(&stack, entry, fiber) };
-    header.sp.set(Some(sp));
-    header.stack.set(MaybeUninit::new(stack));
-    // SAFETY: by contract; `sp` was just made.
-    unsafe { resume(fiber) }
+/// By the worker that the fiber was just bound to. The stack is unused, and stays where it is until the fiber has
+/// ended, or [keeps](super::Header::keep_stack) it.
+#[inline]
+pub(crate) unsafe fn prepare(fiber: FiberPtr, stack: &SlabStack) -> Prepared {
+    let base = stack.base();
+    // SAFETY: a fiber that has not ended is live; its worker may touch this cell (rule 2).
+    unsafe { fiber.header() }.base.set(Some(base));
+    // SAFETY: the stack is unused, a slab's and so what it has to be, and big enough (the pool gives no smaller one);
+    // `entry` never returns, and the pointer it gets is live until it ends.
+    let sp = unsafe { arch::init_stack_unchecked(stack, entry, fiber) };
+    Prepared { fiber, sp, base }
+}
+
+/// A fresh fiber whose stack is ready.
+pub(crate) struct Prepared {
+    fiber: FiberPtr,
+    sp: StackPointer,
+    base: StackPointer,
+}
+
+/// Switches to a fresh fiber, and returns when it leaves its stack.
+///
+/// # Safety
+/// On the stack of the worker that prepared it.
+#[inline]
+pub(crate) unsafe fn start(fresh: Prepared) -> AfterSwitch {
+    let Prepared { fiber, sp, base } = fresh;
+    // SAFETY: as in `prepare`; `sp` was made there, and is used once.
+    unsafe { switch_to(fiber.header(), sp, base) }
 }
 
 /// Switches to a started fiber, and returns when it leaves its stack again.
@@ -50,6 +67,14 @@ pub(crate) unsafe fn resume(fiber: FiberPtr) -> AfterSwitch {
         (sp, header.base.get().unwrap_unchecked())
     };
     // SAFETY: `sp` is where the fiber left its stack; it is used once, for the next is set below.
+    unsafe { switch_to(header, sp, base) }
+}
+
+/// # Safety
+/// On the stack of the fiber's worker. `sp` is where the fiber goes on, and is used once.
+#[inline(always)]
+unsafe fn switch_to(header: &super::Header, sp: StackPointer, base: StackPointer) -> AfterSwitch {
+    // SAFETY: by contract.
     let (word, sp) = unsafe { arch::switch_and_link(0, sp, base) };
     header.sp.set(sp);
     AfterSwitch::decode(word)
@@ -71,44 +96,114 @@ unsafe extern "C-unwind" fn entry(
     unsafe { arch::switch_and_reset(AfterSwitch::FINISH.encode(), parent_link) }
 }
 
-/// A frame that aborts rather than let an unwind reach the worker: `extern "C"`.
+/// Runs the closure and ends the fiber. Of all types the same; what there is to do with theirs is behind the vtable. A
+/// frame that aborts rather than let an unwind reach the worker: `extern "C"`.
 extern "C" fn contained(fiber: FiberPtr) {
-    // SAFETY: the fiber runs, so it is live, and its body is run here only.
-    unsafe { (fiber.header().vtable.run)(fiber) }
+    // SAFETY: the fiber runs, so it is live.
+    let header = unsafe { fiber.header() };
+    if header.state.is_cancelled() {
+        // SAFETY: the body owns the stage until `finish` (rule 4).
+        unsafe { leave_unrun(fiber) };
+    } else {
+        header.root.set((&raw const header).addr());
+        // SAFETY: as above; a body runs once.
+        if let Err(payload) = caught_call(&mut || unsafe { (header.vtable.run)(fiber) }) {
+            // SAFETY: as above.
+            unsafe { fail(fiber, payload) };
+        }
+        keep_if_left(header, 0);
+        header.shield.set(1);
+    }
+    // SAFETY: the body's end, once; the closure is gone.
+    unsafe { end(fiber) }
 }
 
+/// Asked to unwind before its first run: only its destructors run, shielded (S11).
+///
+/// # Safety
+/// By the body, in place of its closure.
+#[cold]
+#[inline(never)]
+unsafe fn leave_unrun(fiber: FiberPtr) {
+    // SAFETY: the fiber runs, so it is live.
+    let header = unsafe { fiber.header() };
+    header.shield.set(1);
+    // SAFETY: the body owns the stage until `finish` (rule 4).
+    unsafe { (header.vtable.fail)(fiber, JoinError::cancelled(header.identity())) };
+}
+
+/// # Safety
+/// By the body, whose closure has unwound with that.
+#[cold]
+#[inline(never)]
+unsafe fn fail(fiber: FiberPtr, payload: Box<dyn Any + Send>) {
+    // SAFETY: the fiber runs, so it is live.
+    let header = unsafe { fiber.header() };
+    let error = match payload.is::<Unwind>() {
+        true => JoinError::cancelled(header.identity()),
+        false => JoinError::panic(header.identity(), payload),
+    };
+    // SAFETY: the body owns the stage until `finish` (rule 4).
+    unsafe { (header.vtable.fail)(fiber, error) }
+}
+
+/// Calls the closure and stores its result.
+///
 /// # Safety
 /// On the fiber's own stack, once.
 pub(super) unsafe fn run<F, T>(fiber: FiberPtr)
 where
     F: FnOnce() -> T,
 {
-    // SAFETY: the fiber runs, so it is live.
-    let header = unsafe { fiber.header() };
     // SAFETY: the body owns the stage until `finish` (rule 4).
-    let stage = unsafe { &mut *(*fiber.record::<F, T>()).stage.get() };
-    let Stage::Closure(closure) = std::mem::replace(stage, Stage::Empty) else {
-        unreachable!("a fiber runs once");
+    let stage = unsafe { (*fiber.record::<F, T>()).stage.get() };
+    // By a look first: what is taken out with all that is around it is written and read once more.
+    // SAFETY: as above; no reference to it is kept while the closure runs.
+    let closure = match unsafe { &*stage } {
+        // SAFETY: moved out: it is overwritten, not dropped, before the closure can unwind.
+        Stage::Closure(closure) => unsafe { std::ptr::read(closure) },
+        _ => unreachable!("a fiber runs once"),
     };
-    let result = if header.state.is_cancelled() {
-        // It was asked before its first run: only its destructors run, shielded (S11).
-        header.shield.set(1);
-        drop_contained(closure);
-        keep_if_left(header, 1);
-        header.shield.set(0);
-        Err(JoinError::cancelled(header.identity()))
-    } else {
-        header.root.set((&raw const header).addr());
-        match caught(closure) {
-            Ok(value) => Ok(value),
-            Err(payload) if payload.is::<Unwind>() => Err(JoinError::cancelled(header.identity())),
-            Err(payload) => Err(JoinError::panic(header.identity(), payload)),
-        }
-    };
-    keep_if_left(header, 0);
-    header.shield.set(1);
+    // SAFETY: as above.
+    unsafe { stage.write(Stage::Empty) };
+    let value = closure();
+    // SAFETY: as above. `Empty` was left, so there is nothing to drop.
+    unsafe { stage.write(Stage::Result(Ok(value))) };
+}
+
+/// Stores an error in place of a result. A closure that is still there is dropped.
+///
+/// # Safety
+/// The caller owns the stage (rule 4).
+pub(super) unsafe fn fail_as<F, T>(fiber: FiberPtr, error: JoinError)
+where
+    F: FnOnce() -> T,
+{
     // SAFETY: by contract.
-    unsafe { end::<F, T>(fiber, result) }
+    let stage = unsafe { (*fiber.record::<F, T>()).stage.get() };
+    // SAFETY: as above; no reference to it is kept while a destructor runs.
+    unsafe {
+        if let Stage::Closure(closure) = stage.replace(Stage::Empty) {
+            drop_contained(closure);
+        }
+        stage.write(Stage::Result(Err(error)));
+    }
+}
+
+/// Drops a result that nobody asked for, if it is there.
+///
+/// # Safety
+/// The body, which owns the stage (rule 4).
+pub(super) unsafe fn unseen<F, T>(fiber: FiberPtr)
+where
+    F: FnOnce() -> T,
+{
+    // SAFETY: by contract, and the fiber is live until its own reference is given up.
+    let (stage, header) = unsafe { ((*fiber.record::<F, T>()).stage.get(), fiber.header()) };
+    // SAFETY: by contract.
+    if let Stage::Result(result) = unsafe { stage.replace(Stage::Empty) } {
+        drop_unseen(header, result);
+    }
 }
 
 /// User's code has run inside so many shields. If it left another, or a `timeout`, on the stack of a coroutine, that
@@ -119,19 +214,16 @@ fn keep_if_left(header: &super::Header, shields: u32) {
     }
 }
 
+/// Ends a fiber that never ran, or whose body never comes back. Its own reference is still to be given up.
+///
 /// # Safety
-/// Called once, by whoever holds the only right to start the fiber.
-pub(super) unsafe fn refuse<F, T>(fiber: FiberPtr, error: JoinError)
-where
-    F: FnOnce() -> T,
-{
-    // SAFETY: nobody else can start the fiber, so its contents are ours (rule 4).
-    let stage = unsafe { &mut *(*fiber.record::<F, T>()).stage.get() };
-    if let Stage::Closure(closure) = std::mem::replace(stage, Stage::Empty) {
-        drop_contained(closure);
+/// Called once, by whoever holds the only right to start the fiber, or has all that its body had.
+pub(super) unsafe fn refuse(fiber: FiberPtr, error: JoinError) {
+    // SAFETY: by contract the stage is the caller's (rule 4), and the fiber has not ended.
+    unsafe {
+        (fiber.header().vtable.fail)(fiber, error);
+        end(fiber);
     }
-    // SAFETY: by contract.
-    unsafe { end::<F, T>(fiber, Err(error)) }
 }
 
 /// Moves the result out for the join handle; `None` if it was moved out before.
@@ -142,11 +234,13 @@ where
 pub(super) unsafe fn take<F, T>(fiber: FiberPtr, out: *mut ()) {
     // SAFETY: by contract.
     unsafe {
-        let stage = &mut *(*fiber.record::<F, T>()).stage.get();
-        let result = match std::mem::replace(stage, Stage::Empty) {
-            Stage::Result(result) => Some(result),
+        let stage = (*fiber.record::<F, T>()).stage.get();
+        // By a look first, as in `run`; what is moved out is overwritten, not dropped.
+        let result = match &*stage {
+            Stage::Result(result) => Some(std::ptr::read(result)),
             _ => None,
         };
+        stage.write(Stage::Empty);
         out.cast::<Option<Result<T, JoinError>>>().write(result);
     }
 }
@@ -160,34 +254,25 @@ pub(crate) unsafe fn refuse_fresh(fiber: FiberPtr, why: impl FnOnce(super::Ident
     // SAFETY: a fresh fiber is live, and the caller owns it.
     unsafe {
         let header = fiber.header();
-        (header.vtable.refuse)(fiber, why(header.identity()));
+        refuse(fiber, why(header.identity()));
         header.close_span();
         drop(FiberRef::adopt(fiber));
     }
 }
 
-/// Stores the result, tells whoever waits, or drops what nobody will ask for.
+/// The result is stored: tells whoever waits, or drops what nobody will ask for.
 ///
 /// # Safety
 /// As the body, once; the closure is gone.
 #[inline(never)]
 #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
-unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
+unsafe fn end(fiber: FiberPtr) {
     // SAFETY: the fiber's own reference keeps it live until its worker gives that up.
     let header = unsafe { fiber.header() };
-    let stage = {
-        // SAFETY: the body owns the stage until `finish` (rule 4).
-        let stage = unsafe { (*fiber.record::<F, T>()).stage.get() };
-        // SAFETY: as above. The closure was moved out, and `Empty` left, so there is nothing to drop.
-        unsafe { stage.write(Stage::Result(result)) };
-        stage
-    };
     if !header.state.has(HANDLE) {
         // Nobody will ask: its destructor still finds the fiber's locals, as in a thread that std
         // detached. SAFETY: the body still owns the stage (rule 4).
-        if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
-            drop_unseen(header, result);
-        }
+        unsafe { (header.vtable.unseen)(fiber) };
     }
     // Before anybody who joins sees the end, as std's threads do it.
     header.locals.destroy();
@@ -195,9 +280,7 @@ unsafe fn end<F, T>(fiber: FiberPtr, result: Result<T, JoinError>) {
     if before & HANDLE == 0 {
         // SAFETY: without a handle the body still owns the stage (rule 4). Empty if that was known
         // before.
-        if let Stage::Result(result) = unsafe { std::mem::replace(&mut *stage, Stage::Empty) } {
-            drop_unseen(header, result);
-        }
+        unsafe { (header.vtable.unseen)(fiber) };
     }
     if before & JOIN_WAKER != 0 {
         // SAFETY: `finish` saw JOIN_WAKER, so the slot is the body's (rule 5).
@@ -263,13 +346,19 @@ impl super::Header {
         self.state.is_cut_short() && self.notify(0)
     }
 
+    /// Gives the fiber the stack that it was lent for its first run.
+    #[inline]
+    pub(crate) fn keep_stack(&self, stack: SlabStack) {
+        self.stack.set(MaybeUninit::new(stack));
+    }
+
     /// Takes the stack of a fiber that has ended.
     ///
     /// # Safety
-    /// On its worker's stack, after `AfterSwitch::FINISH`, once.
+    /// On its worker's stack, after `AfterSwitch::FINISH`, once, of a fiber that kept it.
     #[inline]
     pub(crate) unsafe fn take_stack(&self) -> SlabStack {
-        // SAFETY: by contract it was started, and its stack is there.
+        // SAFETY: by contract it is there.
         unsafe { self.stack.replace(MaybeUninit::uninit()).assume_init() }
     }
 }

@@ -10,11 +10,13 @@
 use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use super::schedule::Schedule;
+use crate::regret::Regret;
 
 /// Bytes of a block: five cache lines, an odd number, so that what a switch touches, the first line, is spread
 /// over all sets of the caches.
@@ -25,8 +27,10 @@ const CHUNK: usize = 256 * 1024;
 const BLOCKS: usize = CHUNK / BLOCK - 1;
 const _: () = assert!(size_of::<Chunk>() <= BLOCK);
 
-/// Empty chunks that a pool keeps for the next burst: 4 MiB.
+/// Empty chunks that a pool keeps for the next burst: 4 MiB,
 const SPARE: usize = 16;
+/// and at most so many more that were [regretted](crate::regret): 28 MiB.
+const MOST_REGRETTED: usize = 112;
 
 /// A runtime's chunks.
 #[derive(Default)]
@@ -34,14 +38,28 @@ pub(crate) struct Records(Mutex<State>);
 
 /// 1. A chunk is in `partial`, at its `at`, or in `spare`, or all of its blocks are somebody's.
 /// 2. Every chunk that is not unmapped is in the first two lists or has blocks that are somebody's.
-#[derive(Default)]
 struct State {
     /// Some of their blocks are somebody's, some are not.
     partial: Vec<NonNull<Chunk>>,
     /// None of their blocks is anybody's.
     spare: Vec<NonNull<Chunk>>,
+    /// Chunks that were ever mapped.
+    mapped: usize,
+    regret: Regret,
     /// The runtime ends: no spare chunks, which would keep their scheduler.
     closed: bool,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            partial: Vec::new(),
+            spare: Vec::new(),
+            mapped: 0,
+            regret: Regret::new(MOST_REGRETTED, 0),
+            closed: false,
+        }
+    }
 }
 
 // SAFETY: chunks are memory that any thread may use; `links` and free blocks are used under the lock only.
@@ -152,7 +170,11 @@ impl State {
     fn add(&mut self, owner: &Arc<dyn Schedule>) -> io::Result<NonNull<Chunk>> {
         let chunk = match self.spare.pop() {
             Some(chunk) => chunk,
-            None => map(owner)?,
+            None => {
+                let chunk = map(owner)?;
+                self.mapped += 1;
+                chunk
+            }
         };
         self.insert(chunk);
         Ok(chunk)
@@ -185,11 +207,25 @@ impl State {
             // SAFETY: chunks in the list are mapped, and this is not `chunk`.
             unsafe { (*moved.as_ptr()).links.at = links.at };
         }
-        if self.closed || self.spare.len() == SPARE {
-            // SAFETY: none of its blocks is anybody's, no list has it any more, and its owner is kept.
-            unsafe { unmap(chunk) };
-        } else {
-            self.spare.push(chunk);
+        self.spare.push(chunk);
+        // Two at a time at the most, so that this ends soon, and yet they become fewer.
+        for _ in 0..2 {
+            if self.spare.len() <= self.room() {
+                break;
+            }
+            self.regret.gave_back(Instant::now());
+            if let Some(chunk) = self.spare.pop() {
+                // SAFETY: none of its blocks is anybody's, no list has it any more, and its owner is kept.
+                unsafe { unmap(chunk) };
+            }
+        }
+    }
+
+    /// How many chunks may be spare.
+    fn room(&mut self) -> usize {
+        match self.closed {
+            true => 0,
+            false => SPARE + self.regret.learned(self.mapped, Instant::now()),
         }
     }
 }
@@ -351,6 +387,20 @@ mod tests {
             }
         }
         assert_eq!(chunks(&records), (0, SPARE));
+        end(records);
+    }
+
+    /// Else a program whose fibers come in bursts maps and faults in all of their records for each.
+    #[test]
+    fn bursts_keep_their_chunks() {
+        let records = owner();
+        for burst in 0..3 {
+            let blocks = take(&records, 40 * BLOCKS);
+            // SAFETY: not used again.
+            unsafe { give(blocks) };
+            let spare = chunks(&records).1;
+            assert_eq!(spare, if burst == 0 { SPARE } else { 40 }, "burst {burst}");
+        }
         end(records);
     }
 

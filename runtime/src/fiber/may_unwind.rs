@@ -158,13 +158,19 @@ unsafe fn lets_out(lsda: *const u8, function: usize, ip: usize) -> bool {
 /// `catch_unwind` for code that waits: see [`lets_out`].
 pub(crate) fn caught<R>(f: impl FnOnce() -> R) -> std::thread::Result<R> {
     let (mut f, mut result) = (Some(f), None);
-    // Opaque: a compiler that knows that no unwind comes out lists the call in no table of its callers.
-    let catches = black_box(catches as fn(&mut dyn FnMut()) -> std::thread::Result<()>);
-    catches(&mut || result = f.take().map(|f| f()))?;
+    caught_call(&mut || result = f.take().map(|f| f()))?;
     match result {
         Some(result) => Ok(result),
         None => unreachable!("the closure was called, and returned"),
     }
+}
+
+/// The same for what keeps its result itself.
+#[inline(always)]
+pub(super) fn caught_call(f: &mut dyn FnMut()) -> std::thread::Result<()> {
+    // Opaque: a compiler that knows that no unwind comes out lists the call in no table of its callers.
+    let catches = black_box(catches as fn(&mut dyn FnMut()) -> std::thread::Result<()>);
+    catches(f)
 }
 
 /// One function, neither inlined nor with the closure in it, so that it is known by its address.

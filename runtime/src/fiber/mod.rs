@@ -32,7 +32,7 @@ mod tests;
 
 pub(crate) use after_switch::AfterSwitch;
 pub(crate) use block::Blocks;
-pub(crate) use body::{refuse_fresh, resume, start};
+pub(crate) use body::{prepare, refuse_fresh, resume, start};
 pub(crate) use chunks::Records;
 pub(crate) use id::{IdSupply, Identity, Named};
 pub(crate) use locals::Destroyed;

@@ -72,8 +72,8 @@ pub(crate) struct Header {
     refs: AtomicUsize,
     pub(super) vtable: &'static Vtable,
 
-    /// From `body::start` until the fiber's end takes it, or for ever. (No `Option`, for which it would be written in
-    /// other pieces than it is read, so that the processor has to wait for them.)
+    /// From the end of its first run, which did not end it, until its own end takes it, or for ever. (No `Option`, for
+    /// which it would be written in other pieces than it is read, so that the processor has to wait for them.)
     pub(super) stack: Cell<MaybeUninit<SlabStack>>,
     /// Its place in its worker's list of bound fibers.
     pub(crate) bound_at: Cell<u32>,
@@ -114,10 +114,12 @@ pub(crate) struct Extra {
 
 /// What the record does for its closure and result type.
 pub(crate) struct Vtable {
-    /// Runs the closure on the current (fiber) stack and ends the fiber.
+    /// Runs the closure on the current (fiber) stack, and stores its result.
     pub(super) run: unsafe fn(FiberPtr),
-    /// Ends a fiber that never ran, because of the given error.
-    pub(super) refuse: unsafe fn(FiberPtr, JoinError),
+    /// Stores an error as the result. The closure is dropped, if it is still there.
+    pub(super) fail: unsafe fn(FiberPtr, JoinError),
+    /// Drops a result that nobody asked for.
+    pub(super) unseen: unsafe fn(FiberPtr),
     /// Moves the result out; see `body::take`.
     pub(super) take: unsafe fn(FiberPtr, *mut ()),
     /// Of the record.
@@ -134,7 +136,8 @@ impl Vtable {
         impl<F: FnOnce() -> T, T> Of<F, T> {
             const VTABLE: Vtable = Vtable {
                 run: super::body::run::<F, T>,
-                refuse: super::body::refuse::<F, T>,
+                fail: super::body::fail_as::<F, T>,
+                unseen: super::body::unseen::<F, T>,
                 take: super::body::take::<F, T>,
                 layout: Layout::new::<Record<F, T>>(),
             };
@@ -549,6 +552,17 @@ impl fmt::Debug for Header {
 }
 
 /// # Safety
+/// The record is nobody's, and its header is not used again.
+#[cold]
+#[inline(never)]
+unsafe fn drop_leftovers(header: &mut Header) {
+    // A handle's waker that its clone's panic left behind may be anybody's code (S11).
+    super::body::drop_contained(header.join_waker.get_mut().take());
+    // SAFETY: by contract.
+    unsafe { std::ptr::drop_in_place(header) };
+}
+
+/// # Safety
 /// Called once, by whoever gave up the last reference.
 #[inline(never)]
 #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
@@ -560,9 +574,7 @@ unsafe fn dealloc(fiber: FiberPtr) {
         let layout = header.vtable.layout;
         let scheduler = (&raw const header.scheduler).read();
         if header.has_leftovers() {
-            // A handle's waker that its clone's panic left behind may be anybody's code (S11).
-            super::body::drop_contained(header.join_waker.get_mut().take());
-            std::ptr::drop_in_place(header);
+            drop_leftovers(header);
         }
         block::free(fiber.0.cast(), layout, scheduler);
     }

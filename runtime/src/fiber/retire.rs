@@ -11,6 +11,7 @@ use switch_asm::stack::StackPointer;
 use switch_asm::trap::TrapHandlerRegs;
 
 use super::after_switch::AfterSwitch;
+use super::body::refuse;
 use super::record::{FiberPtr, FiberRef, Header};
 use super::state::HOOKED;
 use crate::error::JoinError;
@@ -79,5 +80,5 @@ pub(crate) unsafe fn retire(fiber: FiberPtr) {
     let error = JoinError::overflow(header.identity());
     // SAFETY: its body never comes back, so what the body owned is ours: nothing in the record, or a closure so large that
     // the first frame did not fit the stack.
-    unsafe { (header.vtable.refuse)(fiber, error) };
+    unsafe { refuse(fiber, error) };
 }

@@ -212,8 +212,9 @@ impl State {
     #[must_use]
     pub(crate) fn finish(&self) -> u32 {
         // Release pairs with the Acquire of `is_done`, `drop_handle` and the join transitions;
-        // Acquire pairs with the Release of `publish_waker`.
-        self.0.fetch_or(DONE, Ordering::AcqRel)
+        // Acquire pairs with the Release of `publish_waker`. The bit is set once, so this is an `or`, but one instruction
+        // that gives the word: an `or` that does is a loop.
+        self.0.fetch_add(DONE, Ordering::AcqRel)
     }
 
     #[inline]

@@ -128,7 +128,7 @@ fn loom_worker_spawn_against_sleep() {
         let (shared, deques) = runtime(1);
         let workers = start_all(&shared, deques);
         let (own, handle) = fiber(shared.clone(), || ());
-        shared.spawn(own);
+        shared.spawn(shared.here(), own);
         while !handle.is_done() {
             thread::yield_now();
         }
@@ -156,7 +156,7 @@ fn loom_worker_wake_against_park() {
             }
         });
         *me.lock().unwrap() = Some(own);
-        shared.spawn(own);
+        shared.spawn(shared.here(), own);
         handle.wake(TOKEN);
         while !handle.is_done() {
             thread::yield_now();
@@ -176,7 +176,7 @@ fn loom_worker_spawn_against_close() {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 let (own, handle) = fiber(shared.clone(), || ());
-                shared.spawn(own);
+                shared.spawn(shared.here(), own);
                 handle
             })
         };
@@ -193,8 +193,8 @@ fn loom_worker_two_last_fibers() {
         let (shared, deques) = runtime(2);
         let (first, first_handle) = fiber(shared.clone(), || ());
         let (second, second_handle) = fiber(shared.clone(), || ());
-        shared.spawn(first);
-        shared.spawn(second);
+        shared.spawn(shared.here(), first);
+        shared.spawn(shared.here(), second);
         let workers = start_all(&shared, deques);
         end(&shared, workers);
         assert!(first_handle.is_done() && second_handle.is_done());
@@ -248,7 +248,7 @@ fn loom_worker_second_worker_helps() {
         let hogs = hogs();
         let handles = [(); 2].map(|()| {
             let (own, handle) = hog(&shared, &hogs);
-            shared.spawn(own);
+            shared.spawn(shared.here(), own);
             handle
         });
         for worker in workers {
@@ -319,7 +319,7 @@ fn loom_worker_refused_spawn_against_last_end() {
     explore_within(2, 500, || {
         let (shared, mut deques) = runtime(2);
         let (last, handle) = fiber(shared.clone(), || ());
-        shared.spawn(last);
+        shared.spawn(shared.here(), last);
         let helper = start(&shared, 1, deques.pop().unwrap());
         let refused = Mutex::new(false);
         let spawner = start_with(&shared, 0, deques.pop().unwrap(), move |worker| {

@@ -18,6 +18,6 @@ mod loom_inbox;
 #[cfg(test)]
 mod loom_live;
 
-pub(crate) use shared::{Config, Shared};
+pub(crate) use shared::{Config, Here, Shared};
 pub(crate) use start::Starts;
 pub(crate) use worker::main as worker_main;

@@ -96,6 +96,35 @@ impl Count {
     }
 }
 
+/// Where whoever makes a fiber is: on that worker, or on none of the fiber's runtime. Not kept any longer than the call that
+/// asked for it, in which nobody leaves the stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Here<'a>(Option<&'a Worker>);
+
+impl<'a> Here<'a> {
+    /// On a worker: its runtime, and where on that the caller is.
+    ///
+    /// # Safety
+    /// The caller keeps to what is said above.
+    #[inline]
+    pub(crate) unsafe fn current() -> Option<(&'a Arc<Shared>, Here<'a>)> {
+        let worker = current::worker()?;
+        // SAFETY: as in `Shared::local_worker`, by contract.
+        let worker = unsafe { &*worker.cast::<Worker>() };
+        Some((&worker.shared, Here(Some(worker))))
+    }
+
+    /// For a fiber to be: an id, and the memory for records of that worker. (A block of another runtime's would keep that
+    /// one's memory for as long as it is at hand here.)
+    #[inline]
+    pub(crate) fn supplies(self) -> (FiberId, Option<&'a Blocks>) {
+        match self.0 {
+            Some(worker) => (worker.ids.next(), Some(&worker.context.blocks)),
+            None => (FiberId::next(), None),
+        }
+    }
+}
+
 /// Adds to a counter that only the caller's thread writes: no read-modify-write.
 /// Release pairs with the Acquire of `Shared::live`.
 pub(super) fn bump(counter: &AtomicU64) {
@@ -151,22 +180,17 @@ impl Shared {
         Some(unsafe { worker.cast::<Worker>().as_ref() })
     }
 
-    /// For a fiber that the caller is about to make: an id, and the memory for records of the caller's worker, if it is
-    /// one of this runtime's. (A block of another's would keep that one's memory for as long as it is at hand here.) Not
-    /// kept any longer than the call that asked for it.
+    /// Where the caller is.
     #[inline]
-    pub(crate) fn supplies(&self) -> (FiberId, Option<&Blocks>) {
-        match self.local_worker() {
-            Some(worker) => (worker.ids.next(), Some(&worker.context.blocks)),
-            None => (FiberId::next(), None),
-        }
+    pub(crate) fn here(&self) -> Here<'_> {
+        Here(self.local_worker())
     }
 
     /// Takes a fresh fiber in. On a closed runtime it ends at once, cancelled.
     #[inline(never)]
     #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
-    pub(crate) fn spawn(&self, fiber: FiberPtr) {
-        match self.local_worker() {
+    pub(crate) fn spawn(&self, here: Here<'_>, fiber: FiberPtr) {
+        match here.0 {
             Some(worker) => self.spawn_on(worker, fiber),
             None => self.spawn_outside(fiber),
         }
@@ -177,8 +201,8 @@ impl Shared {
     /// drop (S2). On a closed runtime it ends at once, cancelled.
     #[inline(never)]
     #[unsafe(link_section = "sisal_keep")] // see `overflow::kill`
-    pub(crate) fn spawn_local(&self, fiber: FiberPtr) {
-        let Some(worker) = self.local_worker() else {
+    pub(crate) fn spawn_local(&self, here: Here<'_>, fiber: FiberPtr) {
+        let Some(worker) = here.0 else {
             unreachable!("`spawn_local` asked whether this is a worker");
         };
         if self.admit(worker, fiber) {
@@ -189,6 +213,7 @@ impl Shared {
 
     /// Counts a fiber that `worker`, the caller's, spawns. False: the runtime is closed, and the
     /// fiber has ended.
+    #[inline]
     fn admit(&self, worker: &Worker, fiber: FiberPtr) -> bool {
         let count = &worker.remote().count;
         bump(&count.spawned);
@@ -196,26 +221,38 @@ impl Shared {
             // No live fiber keeps the runtime up meanwhile: as in `spawn_outside`.
             fence(Ordering::SeqCst);
         }
-        // SAFETY: nobody else knows the fiber yet.
-        if self.shutdown.is_closed() && !unsafe { fiber.header() }.is_sheltered() {
-            // SAFETY: as above.
-            unsafe { refuse_fresh(fiber, JoinError::cancelled) };
-            bump(&count.ended);
-            // The spawner's turn comes too; it may be in a loop that only this tells to end.
-            worker.cancel_running();
-            self.wake_all();
-            return false;
-        }
-        true
+        !self.shutdown.is_closed() || self.admit_closed(worker, fiber)
     }
 
+    #[cold]
+    fn admit_closed(&self, worker: &Worker, fiber: FiberPtr) -> bool {
+        // SAFETY: nobody else knows the fiber yet.
+        if unsafe { fiber.header() }.is_sheltered() {
+            return true;
+        }
+        // SAFETY: as above.
+        unsafe { refuse_fresh(fiber, JoinError::cancelled) };
+        bump(&worker.remote().count.ended);
+        // The spawner's turn comes too; it may be in a loop that only this tells to end.
+        worker.cancel_running();
+        self.wake_all();
+        false
+    }
+
+    #[inline]
     pub(super) fn spawn_on(&self, worker: &Worker, fiber: FiberPtr) {
         if !self.admit(worker, fiber) {
             return;
         }
-        if worker.queues.is_alone() {
-            return worker.push_fresh(fiber);
+        match worker.queues.is_alone() {
+            true => worker.push_fresh(fiber),
+            false => self.spawn_beside(worker, fiber),
         }
+    }
+
+    /// Where others may take it.
+    #[inline(never)]
+    fn spawn_beside(&self, worker: &Worker, fiber: FiberPtr) {
         if worker.may_start() {
             worker.push_fresh(fiber);
             return self.wake_searcher();
@@ -236,6 +273,7 @@ impl Shared {
         }
     }
 
+    #[inline(never)]
     fn spawn_outside(&self, fiber: FiberPtr) {
         // SeqCst with `Shutdown::close` and the fence of `live`: either this thread sees the
         // runtime closed, or the shutdown counts this fiber.

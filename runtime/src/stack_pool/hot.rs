@@ -47,6 +47,19 @@ impl Hot {
         Some(stack)
     }
 
+    /// The one that was used last. It is there, and stays.
+    #[inline]
+    pub(super) fn lend(&mut self) -> &mut SlabStack {
+        let below = self.stacks.len() - 1;
+        self.examined = self.examined.min(below);
+        &mut self.stacks[below]
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.stacks.is_empty()
+    }
+
     #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.stacks.len() >= self.room
@@ -74,7 +87,7 @@ impl Hot {
         while let Some(stack) = self.stacks.get(self.examined)
             && done.cost < most
         {
-            // SAFETY: a stack in the cache is empty (S4).
+            // SAFETY: a stack in the cache is empty (S4): no fiber is in its first run while the worker is here.
             // Locked memory is not given back, whoever asks: nothing to be done about an error.
             let pages = unsafe { stack.trim(KEEP) }.unwrap_or(0);
             done.deep |= pages > 0;

@@ -31,6 +31,8 @@ pub(crate) struct StackPool {
     source: Arc<StackSource>,
     hot: Hot,
     others: Vec<Hot>,
+    /// The stack of another size than the default whose fiber is in its first run.
+    lent: Option<SlabStack>,
     usage: Usage,
     /// Stacks of this worker's given to slabs since those were tidy.
     returned: usize,
@@ -46,6 +48,7 @@ impl StackPool {
         StackPool {
             hot: Hot::new(source.default_size, HOT),
             others: Vec::new(),
+            lent: None,
             usage: Usage::new(Arc::clone(&source.places)),
             source,
             returned: 0,
@@ -55,31 +58,60 @@ impl StackPool {
         }
     }
 
-    /// A stack of `size` bytes, as `check_size` rounds them, or of the runtime's default size, for a fiber
-    /// that was spawned at `place`.
+    /// A stack of `size` bytes, as `check_size` rounds them, or of the runtime's default size, for the first run of a
+    /// fiber that was spawned at `place`. Most fibers end in that, so the stack stays in here, and nothing is moved. After
+    /// the run it is [given back](Self::returned) or [kept](Self::kept), before anything else is done with the pool.
     ///
     /// # Errors
     /// There is no room for another stack; the error names the limit.
     #[inline]
-    pub(crate) fn take(
+    pub(crate) fn lend(
         &mut self,
         size: Option<usize>,
         place: &'static Location<'static>,
-    ) -> io::Result<SlabStack> {
-        let mut stack = match size {
-            None => match self.hot.pop() {
-                Some(stack) => stack,
-                None => self.source.take(self.source.default_size)?,
-            },
-            Some(size) => self.take_sized(size)?,
+    ) -> io::Result<&SlabStack> {
+        let begins = self.usage.begins(place);
+        let stack = match size {
+            None => {
+                if self.hot.is_empty() {
+                    self.hot.push(self.source.take(self.source.default_size)?);
+                }
+                self.hot.lend()
+            }
+            Some(size) => {
+                let stack = self.take_sized(size)?;
+                self.lent.insert(stack)
+            }
         };
-        if self.usage.begins(place) {
-            usage::prepare(&mut stack);
+        if begins {
+            usage::prepare(stack);
         }
         Ok(stack)
     }
 
-    /// Takes back a stack whose frames are gone (S4), from a fiber that [`take`](Self::take) gave it to.
+    /// The fiber has ended, and its frames are gone (S4).
+    #[inline]
+    pub(crate) fn returned(&mut self, size: Option<usize>, place: &'static Location<'static>) {
+        match size {
+            None => self.usage.ended(place, self.hot.lend()),
+            Some(_) => {
+                let stack = self.kept(size);
+                self.put(size, place, stack);
+            }
+        }
+    }
+
+    /// The fiber has not ended: the stack is its own from here on.
+    #[inline]
+    pub(crate) fn kept(&mut self, size: Option<usize>) -> SlabStack {
+        let stack = match size {
+            None => self.hot.pop(),
+            Some(_) => self.lent.take(),
+        };
+        stack.expect("it was lent")
+    }
+
+    /// Takes back a stack whose frames are gone (S4), from a fiber that kept it.
     #[inline]
     pub(crate) fn put(
         &mut self,

@@ -23,7 +23,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("current", &["driver", "fiber", "keep", "overflow", "stall"]),
     ("driver", &[]),
     ("error", &["fiber"]),
-    ("fiber", &["current", "error", "keep", "shim"]),
+    ("fiber", &["current", "error", "keep", "regret", "shim"]),
     ("fs", &["unblock"]),
     (
         "handle",
@@ -52,6 +52,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
     ("process", &["current", "io", "unblock"]),
+    ("regret", &[]),
     ("root", &["runtime"]),
     (
         "runtime",
@@ -107,7 +108,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "stack_pool",
         ],
     ),
-    ("stack_pool", &["metrics", "shim"]),
+    ("stack_pool", &["metrics", "regret", "shim"]),
     ("stall", &["current", "fiber", "shim", "walk"]),
     (
         "sync",

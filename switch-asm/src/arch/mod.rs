@@ -101,7 +101,7 @@ cfg_if::cfg_if! {
         mod x86_64;
         pub use x86_64::{
             InitialFunc, PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, STACK_ALIGNMENT, SavedRegs,
-            StackWord, TrapFunc, TrapHandlerRegs, drop_initial_obj, init_stack, on_stack,
+            StackWord, TrapFunc, TrapHandlerRegs, drop_initial_obj, init_stack, init_stack_unchecked, on_stack,
             saved_regs, setup_trap_trampoline, switch_and_link, switch_and_reset, switch_yield,
         };
         #[cfg(feature = "asm-unwind")]

@@ -20,8 +20,10 @@ impl Worker {
 
     /// The same for one that is not yet.
     pub(super) fn run_fresh(&self, fiber: FiberPtr) -> bool {
-        self.start(fiber)
-            .is_none_or(|after| self.follow(fiber, after))
+        match self.start(fiber) {
+            Some(after) => self.follow(fiber, after),
+            None => has_budget_remaining(),
+        }
     }
 
     /// What a fiber wanted when it left its stack. False: the turn ends.
@@ -86,16 +88,18 @@ impl Worker {
         }
     }
 
-    /// Binds a fresh fiber to this worker and runs it (S1). `None`: there was no stack for it.
+    /// Binds a fresh fiber to this worker and runs it (S1). `None`: that was all of it. Most fibers end in their first run, so
+    /// until after that its stack stays in the pool, and it is in no list.
     fn start(&self, fiber: FiberPtr) -> Option<AfterSwitch> {
         // SAFETY: a fresh fiber is live.
         let header = unsafe { fiber.header() };
-        let stack = {
-            let mut stacks = self.stacks.borrow_mut();
-            stacks.take(header.stack_size(), header.spawned_at())
-        };
-        let stack = match stack {
-            Ok(stack) => stack,
+        let (size, place) = (header.stack_size(), header.spawned_at());
+        // SAFETY: on this worker's stack; bound here. The stack was lent to nobody else, and the pool is not used before the run
+        // is over.
+        let lent = (self.stacks.borrow_mut().lend(size, place))
+            .map(|stack| unsafe { fiber::prepare(fiber, stack) });
+        let fresh = match lent {
+            Ok(fresh) => fresh,
             Err(error) => {
                 // SAFETY: it came out of the queue here, so nobody else can start it.
                 unsafe { fiber::refuse_fresh(fiber, |id| JoinError::no_stack(id, error)) };
@@ -111,14 +115,30 @@ impl Worker {
             self.tell_started(fiber);
         }
         header.bind(self.index as u32);
+        let others = self.bound.borrow().len() as u64;
+        self.publish_load(others + 1);
+        // SAFETY: on this worker's stack; prepared just now.
+        let after = self.on(fiber, || unsafe { fiber::start(fresh) });
+        if after == AfterSwitch::FINISH {
+            self.stacks.borrow_mut().returned(size, place);
+            self.publish_load(others);
+            // SAFETY: the fiber's own reference was not given up yet.
+            drop(unsafe { FiberRef::adopt(fiber) });
+            bump(&self.remote().count.ended);
+            return None;
+        }
+        header.keep_stack(self.stacks.borrow_mut().kept(size));
         let mut bound = self.bound.borrow_mut();
         // Each has a page of memory at least: 2^32 of them would have 16 TiB.
         header.bound_at.set(bound.len() as u32);
         bound.push(fiber);
-        self.publish_load(bound.len() as u64);
         drop(bound);
-        // SAFETY: on this worker's stack; bound just now.
-        Some(self.on(fiber, || unsafe { fiber::start(fiber, stack) }))
+        if !self.context.unwinding.concerns() {
+            // If the end of an unwind came in that run, it was not in the list yet. It has not parked yet, so it is in no
+            // queue, and needs none.
+            let _ = header.remind();
+        }
+        Some(after)
     }
 
     /// Takes back what an ended fiber had: its stack at once, hot, for the next.

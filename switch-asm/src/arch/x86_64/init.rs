@@ -34,10 +34,29 @@ use crate::stack::{self as stacks, MIN_STACK_SIZE, Stack, StackPointer};
 #[track_caller]
 pub unsafe fn init_stack<T>(stack: &impl Stack, func: InitialFunc<T>, obj: T) -> StackPointer {
     stacks::check(stack);
+    // SAFETY: this function's contract; the stack was checked.
+    unsafe { init_stack_unchecked(stack, func, obj) }
+}
+
+/// [`init_stack`] without a look at whether `stack` is one, for whoever starts many.
+///
+/// # Panics
+///
+/// If `obj` is too large, as there.
+///
+/// # Safety
+///
+/// As there, and `stack` is what [`Stack`] promises.
+#[inline]
+#[track_caller]
+pub unsafe fn init_stack_unchecked<T>(
+    stack: &impl Stack,
+    func: InitialFunc<T>,
+    obj: T,
+) -> StackPointer {
     let base = stack.base().get();
     let base_frame = base - size_of::<BaseFrame>();
     let object_end = base_frame - sanitizer::RECORD_SIZE;
-    let room = object_end - stack.limit().get();
     let align = const {
         if align_of::<T>() > STACK_ALIGNMENT {
             align_of::<T>()
@@ -48,8 +67,11 @@ pub unsafe fn init_stack<T>(stack: &impl Stack, func: InitialFunc<T>, obj: T) ->
     let size = const { size_of::<T>().next_multiple_of(STACK_ALIGNMENT) };
     // What every stack has room for needs no look.
     let is_small = const { size_of::<T>() < 1024 && align_of::<T>() < 1024 };
-    if !is_small && size + align >= room - size_of::<InitialFrame>() {
-        too_large(size_of::<T>(), room);
+    if !is_small {
+        let room = object_end - stack.limit().get();
+        if size + align >= room - size_of::<InitialFrame>() {
+            too_large(size_of::<T>(), room);
+        }
     }
     let mut object = object_end - size;
     if align > STACK_ALIGNMENT {

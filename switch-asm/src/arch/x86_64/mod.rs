@@ -121,7 +121,7 @@ mod throw;
 mod trampoline;
 mod trap;
 
-pub use init::{SavedRegs, drop_initial_obj, init_stack, saved_regs};
+pub use init::{SavedRegs, drop_initial_obj, init_stack, init_stack_unchecked, saved_regs};
 pub use layout::{
     InitialFunc, PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, STACK_ALIGNMENT, StackWord,
 };
