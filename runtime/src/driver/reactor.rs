@@ -77,9 +77,11 @@ impl Driver {
             poll_fn(|cx| {
                 let entered = self.foreign.as_ref().map(Handle::enter);
                 let turn = turn(cx.waker());
-                // A fiber that holds such a guard of its own across a wait breaks the order in which
-                // tokio wants them dropped: its panic must not end the worker.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
+                if let Some(entered) = entered {
+                    // A fiber that holds such a guard of its own across a wait breaks the order in which
+                    // tokio wants them dropped: its panic must not end the worker.
+                    let _ = catch_unwind(AssertUnwindSafe(|| drop(entered)));
+                }
                 match turn {
                     Turn::Again => {
                         cx.waker().wake_by_ref();

@@ -121,12 +121,13 @@ impl<S: AsFd> Source<S> {
     /// # Errors
     /// `attempt`'s; `WouldBlock` when the wait is over, as std's sockets on Unix; the operating system's,
     /// for epoll.
+    #[inline(always)] // few call it, and each knows its `interest`
     #[track_caller]
     pub(crate) fn io<R, E: Failure>(
         &self,
         interest: Interest,
         wait: Wait,
-        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
+        attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
         let state = current::state();
         if wait == Wait::Never {
@@ -134,29 +135,38 @@ impl<S: AsFd> Source<S> {
         }
         match state {
             ThreadState::Fiber(running) => self.on_fiber(running, interest, wait, attempt),
-            ThreadState::Plain => {
-                let mut deadline = Deadline::new(wait.timeout());
-                let fd = self.socket.as_fd();
-                let mut ended = false;
-                loop {
-                    match attempt(fd, ended) {
-                        Ok((done, _)) => return Ok(done),
-                        Err(error) => match error.reason() {
-                            Reason::Again => {
-                                deadline.check()?;
-                                ended = poll_thread(fd, interest, deadline.get())?;
-                            }
-                            Reason::Interrupted => {}
-                            Reason::Other => return Err(error.into()),
-                        },
-                    }
-                }
-            }
+            ThreadState::Plain => self.on_thread(interest, wait, attempt),
             ThreadState::Worker => refuse(),
         }
     }
 
+    #[inline(never)]
+    fn on_thread<R, E: Failure>(
+        &self,
+        interest: Interest,
+        wait: Wait,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
+    ) -> io::Result<R> {
+        let mut deadline = Deadline::new(wait.timeout());
+        let fd = self.socket.as_fd();
+        let mut ended = false;
+        loop {
+            match attempt(fd, ended) {
+                Ok((done, _)) => return Ok(done),
+                Err(error) => match error.reason() {
+                    Reason::Again => {
+                        deadline.check()?;
+                        ended = poll_thread(fd, interest, deadline.get())?;
+                    }
+                    Reason::Interrupted => {}
+                    Reason::Other => return Err(error.into()),
+                },
+            }
+        }
+    }
+
     /// Does not wait. What a reactor knows stays as it is: at worst the next wait looks once for nothing.
+    #[inline(never)]
     fn once<R, E: Failure>(
         &self,
         state: ThreadState,
@@ -177,7 +187,7 @@ impl<S: AsFd> Source<S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     #[track_caller]
     fn on_fiber<R, E: Failure>(
         &self,

@@ -43,9 +43,12 @@ impl Worker {
         }
     }
 
-    /// Whether this worker starts fresh fibers, or holds back.
+    /// Whether this worker starts fresh fibers, or holds back: if it is the only one, from nobody.
     #[inline]
     pub(in crate::sched) fn may_start(&self) -> bool {
+        if self.queues.is_alone() {
+            return true;
+        }
         let load = self.load();
         load <= self.bar.get() || self.may_start_now(load)
     }

@@ -72,7 +72,9 @@ impl Worker {
         stats
             .ready
             .store(self.queues.ready_len(), Ordering::Relaxed);
-        self.publish_load(self.remote().bound.load(Ordering::Relaxed));
+        if !self.queues.is_alone() {
+            self.publish_load(self.remote().bound.load(Ordering::Relaxed));
+        }
         turn
     }
 
