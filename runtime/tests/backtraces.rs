@@ -19,12 +19,13 @@ fn check(trace: &str) {
         Some(at) => at,
         None => panic!("{name} is not in:\n{trace}"),
     };
-    // Newest first: the fiber's, the first ones of its stack, the worker's, the thread's.
+    // Newest first: the fiber's, the first ones of its stack, the worker's, the thread's. With line tables alone what has something
+    // inlined into it has no path.
     let frames = [
         "named_frame_of_a_fiber",
-        "sisal::fiber::body::contained",
+        "contained",
         "stack_init_trampoline",
-        "sisal::sched::worker::",
+        "run_fibers",
         "__rust_begin_short_backtrace",
     ]
     .map(at);

@@ -471,11 +471,14 @@ fn where_that_must_not_be_the_process_ends() {
             assert!(closed.join().unwrap_err().is_overflow());
             let wide = runtime.spawn(|| down_wide(0));
             assert!(wide.join().unwrap_err().is_overflow());
-            // So large a closure has no room on its stack, and is dropped as what never ran.
+            // So large a closure has no room on its stack, and is dropped as what never ran. Optimised, it may be called where it is.
             let (large, dropped) = ([1_u8; 40 * 1024], Count::new());
             let on_drop = dropped.on_drop();
             let never = runtime.spawn(move || (large.len(), drop(on_drop)));
-            assert!(never.join().unwrap_err().is_overflow());
+            match never.join() {
+                Err(error) => assert!(error.is_overflow()),
+                Ok((len, ())) => assert!(!cfg!(debug_assertions) && len == 40 * 1024),
+            }
             assert_eq!(dropped.get(), 1);
             return;
         }
