@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{runtime, until, watchdog};
-use sisal::fiber::{park, scope, spawn, yield_now};
+use common::{Count, runtime, until, watchdog};
+use sisal::fiber::{JoinHandle, park, scope, spawn, yield_now};
 use sisal::{Handle, Runtime};
 
 /// Between two picks for fairness.
@@ -251,6 +251,53 @@ fn the_inbox_is_served() {
         from_outside(|| fiber.fiber().unpark());
         let others = fiber.join().unwrap() - before;
         check(name, others, inbox_bound(ready + 1));
+    });
+}
+
+/// Who parked last and is called for while others yield, however long the turn: by its own worker it is the next, by another thread it
+/// waits for a pick for fairness at the most.
+#[test]
+fn the_last_to_park_is_served() {
+    let _watchdog = watchdog(60);
+    type Call = fn(&JoinHandle<()>);
+    let calls: [(&str, Call, usize); 4] = [
+        ("unpark", |fiber| fiber.fiber().unpark(), 1),
+        ("cancel", JoinHandle::cancel, 1),
+        (
+            "unpark from outside",
+            |fiber| from_outside(|| fiber.fiber().unpark()),
+            FAIRNESS + 1,
+        ),
+        (
+            "cancel from outside",
+            |fiber| from_outside(|| fiber.cancel()),
+            FAIRNESS + 1,
+        ),
+    ];
+    let runtime = Runtime::builder().workers(1).event_interval(u32::MAX);
+    runtime.build().unwrap().run(|| {
+        for (name, call, bound) in calls {
+            let (parks, ran) = (Count::new(), Count::new());
+            let fiber = spawn({
+                let (parks, ran) = (parks.clone(), ran.on_drop());
+                move || {
+                    let _ran = ran;
+                    parks.add();
+                    park();
+                }
+            });
+            while parks.get() == 0 {
+                yield_now();
+            }
+            call(&fiber);
+            let mut yields = 0;
+            while ran.get() == 0 {
+                yield_now();
+                yields += 1;
+            }
+            check(name, yields, bound);
+            drop(fiber.join());
+        }
     });
 }
 

@@ -6,10 +6,10 @@ mod common;
 use std::fs;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Count, one_on_each_worker, runtime, until, watchdog};
-use sisal::fiber::{park, spawn};
+use sisal::fiber::{park, sleep_until, spawn, spawn_local};
 use sisal::net::TcpListener;
 use sisal::{Handle, Metrics, Runtime};
 
@@ -170,6 +170,56 @@ fn by_kernel(name: &str) -> Vec<(u64, u64)> {
         Some((switches, ran.unwrap_or(0)))
     });
     tasks.collect()
+}
+
+/// A worker that is woken to search for something fresh, and has just been woken for a fiber of its own too, runs that one first: then it
+/// has another search in its place, or what is fresh would wait for a fiber that waits for it.
+#[test]
+fn a_searcher_that_runs_its_own_sends_another() {
+    let _watchdog = watchdog(120);
+    const ROUNDS: u32 = 40;
+    let begin = Instant::now();
+    // Both within the millisecond that a timer takes to come after its time.
+    let sleeps_until = |round: u32| begin + Duration::from_millis(50 + 10 * u64::from(round));
+    let spawned_at =
+        |round| sleeps_until(round) + Duration::from_micros(u64::from(100 + 27 * round));
+    let ran: Vec<_> = (0..ROUNDS).map(|_| Count::new()).collect();
+    // They hold their workers.
+    let await_run = |round: u32| {
+        while ran[round as usize].get() == 0 {
+            std::hint::spin_loop();
+        }
+    };
+    runtime(3).run(|| {
+        one_on_each_worker(3, |n| match n {
+            // Has less to do than the third, so it is woken to search.
+            0 => {
+                for round in 0..ROUNDS {
+                    sleep_until(sleeps_until(round));
+                    await_run(round);
+                }
+            }
+            1 => {
+                for round in 0..ROUNDS {
+                    sleep_until(sleeps_until(round) - Duration::from_millis(3));
+                    while Instant::now() < spawned_at(round) {
+                        std::hint::spin_loop();
+                    }
+                    let ran = ran[round as usize].clone();
+                    drop(spawn(move || ran.add()));
+                    await_run(round);
+                }
+            }
+            _ => {
+                let fibers: Vec<_> = (0..3).map(|_| spawn_local(park)).collect();
+                sleep_until(sleeps_until(ROUNDS));
+                for fiber in &fibers {
+                    fiber.fiber().unpark();
+                }
+            }
+        });
+    });
+    assert!(ran.iter().all(|ran| ran.get() == 1));
 }
 
 /// Five seconds of nothing: no turn, no return from the kernel, no time of the processor. (A duration, not

@@ -11,6 +11,11 @@ impl Worker {
     /// A fiber left its stack to wait.
     #[inline]
     pub(super) fn park(&self, fiber: FiberPtr) {
+        // SAFETY: a fiber that has not ended is live.
+        if unsafe { fiber.header() }.reports_wakes() {
+            // A subscriber is told of its wakes, each before it is in a queue.
+            return self.park_in_word(fiber);
+        }
         if let Some(before) = self.lingering.replace(Some(fiber)) {
             self.park_in_word(before);
         }
@@ -46,14 +51,17 @@ impl Worker {
         if header.reports_wakes() {
             return false;
         }
-        let queue = if self.lingering.get() == Some(fiber) && reason & !(TOKEN | WOKEN) == 0 {
-            self.lingering.set(None);
-            header.leave_calls(reason);
-            true
-        } else {
-            header.notify_here(reason)
-        };
-        if queue {
+        if self.lingering.get() == Some(fiber) {
+            if reason & !(TOKEN | WOKEN) == 0 {
+                self.lingering.set(None);
+                header.leave_calls(reason);
+                self.push_woken(fiber);
+                return true;
+            }
+            // What is for the word is for one that says that the fiber waits.
+            self.park_lingering();
+        }
+        if header.notify_here(reason) {
             self.push_woken(fiber);
         }
         true

@@ -88,8 +88,9 @@ impl Worker {
             switches: 0,
             begun: if config.least_turn > 0 { ticks() } else { 0 },
         };
-        // Most turns are short: what a look would say is known.
-        if !self.shared.shutdown.is_closed() {
+        // Most turns are short: what a look would say is known. But others rely on a searcher until it has told them that it has found
+        // something, which the first pick of a stretch does not.
+        if !self.searching.get() && !self.shared.shutdown.is_closed() {
             self.begin_stretch(&mut way);
         }
         let turn = loop {
@@ -146,6 +147,8 @@ impl Worker {
                 return Next::End(turn);
             }
             if self.fair_in.get() == 0 {
+                // Fair to who was called by another thread while it lingers.
+                self.park_lingering();
                 first = self.pick_for_fairness().map(Pick::Fresh);
             }
             self.begin_stretch(way);
@@ -186,8 +189,6 @@ impl Worker {
                 // tokio looks at timers and I/O.
                 return Some(Turn::Again);
             }
-            // Nor does a call by another thread for the fiber that lingers.
-            self.park_lingering();
             way.intervals += 1;
             way.interval_left = config.event_interval;
         }
