@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::driver::Reactor;
-use crate::fiber::{Blocks, FiberPtr, Running, Timers, Unwinding};
+use crate::fiber::{Blocks, FiberId, FiberPtr, Running, Timers, Unwinding};
 use crate::keep::stays;
 use crate::overflow::Killer;
 use crate::stall::Probe;
@@ -104,6 +104,19 @@ pub(crate) fn worker_of(runtime: *const ()) -> Option<NonNull<()>> {
         true => NonNull::new(context.worker.cast_mut()),
         false => None,
     }
+}
+
+/// On a worker: what stays the same for as long as the caller is on the same stack there. (Ids are used once, addresses are not.)
+#[inline(never)]
+pub(crate) fn position() -> Option<(*const (), Option<FiberId>)> {
+    // SAFETY: as in `state`.
+    let context = unsafe { CURRENT.get().as_ref() }?;
+    // SAFETY: the running fiber is live.
+    let fiber = context
+        .fiber
+        .get()
+        .map(|fiber| unsafe { fiber.header() }.id());
+    Some((context.worker, fiber))
 }
 
 /// The worker pointer of this thread, if it is a worker.

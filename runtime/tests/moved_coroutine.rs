@@ -7,12 +7,16 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use common::{in_child, role, runtime, said, watchdog};
 use sisal::block_on;
 use sisal::fiber::{scope, spawn, yield_now};
 use switch_asm::{Coroutine, CoroutineResult};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::with_default;
+use tracing::{Event, Metadata, Subscriber};
 
 thread_local! {
     /// Both fibers are on one worker. Its yielder, while the coroutine runs.
@@ -47,10 +51,36 @@ impl Future for LeavesInPoll {
     }
 }
 
+/// Leaves the coroutine in the middle of a spawn, which knows its worker.
+struct LeavesInSpawn(AtomicBool);
+
+impl Subscriber for LeavesInSpawn {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        if !self.0.swap(true, Ordering::Relaxed) {
+            leave();
+        }
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
 type Wait = fn();
 
-/// Waits that call user's code.
-const WAITS: [(&str, Wait); 3] = [
+/// What waits and calls user's code, or does not even wait.
+const WAITS: [(&str, Wait); 4] = [
+    ("spawn", || {
+        let leaves = LeavesInSpawn(AtomicBool::new(false));
+        with_default(leaves, || drop(spawn(|| ())));
+    }),
     ("block_on", || block_on(LeavesInPoll(false))),
     ("block_on in block_on", || {
         block_on(async { block_on(LeavesInPoll(false)) })
@@ -66,7 +96,7 @@ const WAITS: [(&str, Wait); 3] = [
 #[test]
 fn a_coroutine_moved_in_mid_wait_aborts() {
     const TEST: &str = "a_coroutine_moved_in_mid_wait_aborts";
-    const WORDS: &str = "a coroutine suspended inside a wait of one fiber was resumed by another";
+    const WORDS: &str = "of one fiber was resumed by another";
     if let Some(role) = role() {
         let _watchdog = watchdog(20);
         let (mode, name) = role.split_once(": ").unwrap();

@@ -413,6 +413,10 @@ impl Header {
         self.extra.as_ref()?.stack_size
     }
 
+    pub(crate) fn id(&self) -> FiberId {
+        self.id
+    }
+
     #[inline]
     pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
         self.spawned_at

@@ -18,6 +18,7 @@ use super::after_switch::AfterSwitch;
 use super::body::contain;
 use super::id::FiberId;
 use super::record::{Extra, Header};
+use crate::current;
 use crate::keep::stays;
 
 /// Whether a subscriber has ever been set in this process: one relaxed load. Not the current maximal
@@ -132,8 +133,16 @@ fn make_span_watched(
 ) -> Option<Box<Extra>> {
     if !extra.as_ref().is_some_and(|extra| extra.untracked) {
         let mut span = None;
+        let spawner = current::position();
         // The caller may have counted the fiber already.
         contain(|| span = TaskSpan::new(id, place, extra.as_deref(), stack_size));
+        // The caller knows its worker. A subscriber may have left the coroutine that it was called on, if it was one.
+        if spawner.is_some() && current::position() != spawner {
+            eprintln!(
+                "sisal: a coroutine suspended by a subscriber inside a spawn of one fiber was resumed by another"
+            );
+            std::process::abort();
+        }
         if span.is_some() {
             extra.get_or_insert_default().span = span;
         }

@@ -97,7 +97,7 @@ impl Count {
 }
 
 /// Where whoever makes a fiber is: on that worker, or on none of the fiber's runtime. Not kept any longer than the call that
-/// asked for it, in which nobody leaves the stack.
+/// asked for it, in which nobody leaves the stack (of a subscriber that does `make_span` takes care).
 #[derive(Clone, Copy)]
 pub(crate) struct Here<'a>(Option<&'a Worker>);
 
