@@ -58,8 +58,12 @@ impl Fresh {
         self.own.borrow_mut().pop_front()
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.shared.is_empty() && self.own.borrow().is_empty()
+        match self.alone {
+            true => self.own.borrow().is_empty(),
+            false => self.shared.is_empty(),
+        }
     }
 
     /// How many others do not see.

@@ -29,10 +29,13 @@ impl Worker {
         }
     }
 
-    /// The same. The fiber, if somebody called for it meanwhile.
+    /// The same, when nothing is queued. The fiber, if somebody called for it meanwhile: it need not be queued.
+    #[inline]
     pub(super) fn pick_lingering(&self) -> Option<Pick> {
-        self.park_lingering();
-        self.queues.pick_bound().map(Pick::Started)
+        let fiber = self.lingering.take()?;
+        // SAFETY: a fiber that has not ended is live.
+        let called = unsafe { fiber.header() }.park();
+        called.then_some(Pick::Started(fiber))
     }
 
     #[inline]
@@ -48,10 +51,8 @@ impl Worker {
     pub(in crate::sched) fn wake(&self, fiber: FiberPtr, reason: u32) -> bool {
         // SAFETY: whoever calls for a fiber has a live record.
         let header = unsafe { fiber.header() };
-        if header.reports_wakes() {
-            return false;
-        }
         if self.lingering.get() == Some(fiber) {
+            // No subscriber is told of it (`park`).
             if reason & !(TOKEN | WOKEN) == 0 {
                 self.lingering.set(None);
                 header.leave_calls(reason);
@@ -60,6 +61,9 @@ impl Worker {
             }
             // What is for the word is for one that says that the fiber waits.
             self.park_lingering();
+        }
+        if header.reports_wakes() {
+            return false;
         }
         if header.notify_here(reason) {
             self.push_woken(fiber);
