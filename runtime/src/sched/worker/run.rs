@@ -145,7 +145,7 @@ impl Worker {
     fn finish(&self, fiber: FiberPtr) {
         // SAFETY: the fiber's own reference, adopted here, was not given up yet.
         let ended = unsafe { FiberRef::adopt(fiber) };
-        // SAFETY: on this worker's stack, after `Finish`: S4, its body has returned.
+        // SAFETY: on this worker's stack, after `FINISH`: S4, its body has returned.
         let stack = unsafe { ended.take_stack() };
         let mut stacks = self.stacks.borrow_mut();
         stacks.put(ended.stack_size(), ended.spawned_at(), stack);
@@ -176,7 +176,7 @@ impl Worker {
         let ended = unsafe { FiberRef::adopt(fiber) };
         self.retire(&ended);
         self.context.timers.forget(&ended);
-        // SAFETY: on this worker's stack, after `Retire`.
+        // SAFETY: on this worker's stack, after `RETIRE`.
         unsafe { fiber::retire(fiber) };
         self.unbind(ended);
     }
