@@ -4,7 +4,7 @@
 //!
 //! | bit | set by | cleared by | means |
 //! |---|---|---|---|
-//! | `PARKED` | its worker, once off its stack | its worker, when it runs it | not running |
+//! | `PARKED` | its worker, once off its stack; of the one that parked last, later | its worker, when it runs it | not running |
 //! | `DONE` | its own body, last | nobody | result stored |
 //! | `NOTIFIED` | any thread | its worker, when it runs it | with `PARKED`: it is in a queue |
 //! | `TOKEN` | `unpark` | `park` | the user's park token |

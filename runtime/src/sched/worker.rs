@@ -45,7 +45,7 @@ pub(super) struct Worker {
     /// Parked last: see `worker/park.rs`.
     lingering: Cell<Option<FiberPtr>>,
     pub(super) context: Context,
-    /// Every started fiber that has not ended, at its header's `bound_at`.
+    /// Every fiber that has left its stack and has not ended, at its header's `bound_at`. (One in its first run is not there yet.)
     pub(super) bound: RefCell<Vec<FiberPtr>>,
     stacks: RefCell<StackPool>,
     pub(super) ids: IdSupply,
