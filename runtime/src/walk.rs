@@ -14,6 +14,7 @@ use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{
     ExplicitModuleSectionInfo, FrameAddress, Module, MustNotAllocateDuringUnwind, Unwinder,
 };
+use switch_asm::arch;
 
 type Sections = &'static [u8];
 
@@ -68,6 +69,32 @@ pub(crate) struct Registers {
     pub(crate) ip: usize,
     pub(crate) sp: usize,
     pub(crate) bp: usize,
+}
+
+/// The link of a fiber's stack, which is in the fiber's record. A walk that goes by frame pointers expects it above
+/// all frames, so to a walk it is at the base, where coroutines have theirs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Link {
+    record: usize,
+    /// Where it seems to be. A walk that reads there, or above, is through with the stack's frames.
+    pub(crate) seems: usize,
+}
+
+impl Link {
+    /// Of a stack with this base: the link itself is there, unless it is in a record, at `record`.
+    pub(crate) fn of(base: usize, record: Option<usize>) -> Link {
+        let seems = base.saturating_sub(arch::PARENT_LINK_OFFSET);
+        let record = record.unwrap_or(seems);
+        Link { record, seems }
+    }
+
+    /// A register or a word of that stack, to a walk.
+    pub(crate) fn seen(self, word: usize) -> usize {
+        match word == self.record {
+            true => self.seems,
+            false => word,
+        }
+    }
 }
 
 impl Modules {

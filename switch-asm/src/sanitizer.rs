@@ -48,6 +48,12 @@ pub(crate) const RECORD_SIZE: usize = if cfg!(feature = "sanitizer") {
     0
 };
 
+/// Memory for the record of a stack whose base frame is apart.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct RecordPlace([Record; IS_ON as usize]);
+const _: () = assert!(!IS_ON || size_of::<RecordPlace>() == RECORD_SIZE);
+
 /// What the sanitizer has to be told about a stack.
 #[repr(C, align(16))]
 #[derive(Debug)]
@@ -90,9 +96,10 @@ fn record(parent_link: *mut StackPointer) -> *mut Record {
     parent_link.cast::<Record>().wrapping_sub(1)
 }
 
+/// The same by the end of its base frame: the base of the stack, unless the frame is apart.
 #[inline(always)]
-fn record_of(stack_base: StackPointer) -> *mut Record {
-    let link = stack_base.get() - crate::arch::PARENT_LINK_OFFSET;
+fn record_of(frame_end: StackPointer) -> *mut Record {
+    let link = frame_end.get() - crate::arch::PARENT_LINK_OFFSET;
     record(core::ptr::with_exposed_provenance_mut(link))
 }
 
@@ -193,13 +200,18 @@ unsafe fn forget(memory: Bounds) {
     }
 }
 
-/// Makes the record of a stack. Returns what to call instead of `func`.
+/// Makes the record of a stack whose base frame ends at `frame_end`. Returns what to call instead of `func`.
 ///
 /// # Safety
 ///
 /// Nothing uses the stack. There are `RECORD_SIZE` bytes below its link.
 #[inline(always)]
-pub(crate) unsafe fn initialise(limit: StackPointer, base: StackPointer, func: usize) -> usize {
+pub(crate) unsafe fn initialise(
+    limit: StackPointer,
+    base: StackPointer,
+    frame_end: StackPointer,
+    func: usize,
+) -> usize {
     if !IS_ON {
         return func;
     }
@@ -207,7 +219,7 @@ pub(crate) unsafe fn initialise(limit: StackPointer, base: StackPointer, func: u
     // SAFETY: this function's contract.
     unsafe {
         forget(own);
-        record_of(base).write(Record {
+        record_of(frame_end).write(Record {
             own,
             parent: Bounds::UNKNOWN,
             fake_stack: core::ptr::null_mut(),

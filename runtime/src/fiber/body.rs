@@ -28,16 +28,15 @@ pub(crate) unsafe fn prepare(fiber: FiberPtr, stack: &SlabStack) -> Prepared {
     // SAFETY: a fiber that has not ended is live; its worker may touch this cell (rule 2).
     unsafe { fiber.header() }.base.set(Some(base));
     // SAFETY: the stack is unused, a slab's and so what it has to be, and big enough (the pool gives no smaller one);
-    // `entry` never returns, and the pointer it gets is live until it ends.
-    let sp = unsafe { arch::init_stack_unchecked(stack, entry, fiber) };
-    Prepared { fiber, sp, base }
+    // `entry` never returns, and the pointer it gets is live until it ends, and so is the record with its link.
+    let sp = unsafe { arch::init_stack_apart(stack, &fiber.header().link, entry, fiber) };
+    Prepared { fiber, sp }
 }
 
 /// A fresh fiber whose stack is ready.
 pub(crate) struct Prepared {
     fiber: FiberPtr,
     sp: StackPointer,
-    base: StackPointer,
 }
 
 /// Switches to a fresh fiber, and returns when it leaves its stack.
@@ -46,9 +45,9 @@ pub(crate) struct Prepared {
 /// On the stack of the worker that prepared it.
 #[inline]
 pub(crate) unsafe fn start(fresh: Prepared) -> AfterSwitch {
-    let Prepared { fiber, sp, base } = fresh;
+    let Prepared { fiber, sp } = fresh;
     // SAFETY: as in `prepare`; `sp` was made there, and is used once.
-    unsafe { switch_to(fiber.header(), sp, base) }
+    unsafe { switch_to(fiber.header(), sp) }
 }
 
 /// Switches to a started fiber, and returns when it leaves its stack again.
@@ -61,21 +60,18 @@ pub(crate) unsafe fn resume(fiber: FiberPtr) -> AfterSwitch {
     // SAFETY: a fiber that has not ended is live; its worker may touch these cells (rule 2).
     let header = unsafe { fiber.header() };
     debug_assert!(header.sp.get().is_some(), "it has ended");
-    // SAFETY: both are there from the start on, and `sp` is until the switch by which the fiber ends.
-    let (sp, base) = unsafe {
-        let sp = header.sp.get().unwrap_unchecked();
-        (sp, header.base.get().unwrap_unchecked())
-    };
+    // SAFETY: there from the start on until the switch by which the fiber ends.
+    let sp = unsafe { header.sp.get().unwrap_unchecked() };
     // SAFETY: `sp` is where the fiber left its stack; it is used once, for the next is set below.
-    unsafe { switch_to(header, sp, base) }
+    unsafe { switch_to(header, sp) }
 }
 
 /// # Safety
 /// On the stack of the fiber's worker. `sp` is where the fiber goes on, and is used once.
 #[inline(always)]
-unsafe fn switch_to(header: &super::Header, sp: StackPointer, base: StackPointer) -> AfterSwitch {
-    // SAFETY: by contract.
-    let (word, sp) = unsafe { arch::switch_and_link(0, sp, base) };
+unsafe fn switch_to(header: &super::Header, sp: StackPointer) -> AfterSwitch {
+    // SAFETY: by contract; the stack was made ready with this link.
+    let (word, sp) = unsafe { arch::switch_and_link(0, sp, header.link.end()) };
     header.sp.set(sp);
     AfterSwitch::decode(word)
 }

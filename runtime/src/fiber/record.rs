@@ -5,7 +5,7 @@
 //! # Who may touch what, when
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
-//! 2. `home`, `sp`, `base`, `stack`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `timer_at`, `frames`,
+//! 2. `home`, `sp`, `link`, `stack`, `base`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `timer_at`, `frames`,
 //!    `root`, `left_unwinding`, `unwound`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs
 //!    there (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the
 //!    record closes it.
@@ -32,7 +32,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::Waker;
 
-use switch_asm::arch;
+use switch_asm::arch::ApartFrame;
 use switch_asm::stack::{SlabStack, StackPointer};
 
 use super::block;
@@ -49,17 +49,15 @@ use crate::shim::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 pub(crate) use plant::plant;
 
-/// Bytes of a record that a switch touches.
-const SWITCHED: usize = 64;
-
 /// The part of a record that does not depend on the closure: first what a switch touches, in 64
-/// bytes, then the rest. (Not aligned to 64: an aligned allocation costs more than it gains here.)
+/// bytes, then the rest. (Not aligned to 64, though what is in a chunk is: an aligned allocation costs more than it gains.)
 #[repr(C)]
 pub(crate) struct Header {
     pub(super) state: State,
     home: AtomicU32,
     pub(super) sp: Cell<Option<StackPointer>>,
-    pub(super) base: Cell<Option<StackPointer>>,
+    /// How its stack leads to its worker: here, so that a switch need not touch the stack's base.
+    pub(super) link: ApartFrame,
     /// `TOKEN` and `WOKEN` that `State::begin` handed over and nobody has used yet.
     pub(super) pending: Cell<u32>,
     /// How many `block_on` this fiber is inside.
@@ -75,6 +73,8 @@ pub(crate) struct Header {
     /// From the end of its first run, which did not end it, until its own end takes it, or for ever. (No `Option`, for
     /// which it would be written in other pieces than it is read, so that the processor has to wait for them.)
     pub(super) stack: Cell<MaybeUninit<SlabStack>>,
+    /// The base of its stack.
+    pub(super) base: Cell<Option<StackPointer>>,
     /// Its place in its worker's list of bound fibers.
     pub(crate) bound_at: Cell<u32>,
     /// Its place in its worker's timers.
@@ -97,6 +97,8 @@ pub(crate) struct Header {
     extra: Option<Box<Extra>>,
     pub(crate) locals: Locals,
 }
+
+const _: () = assert!(cfg!(feature = "sanitizer") || std::mem::offset_of!(Header, refs) < 64);
 
 /// What few fibers have.
 #[derive(Default)]
@@ -197,10 +199,7 @@ impl FiberPtr {
     /// Asks for the part of the record that a switch touches.
     #[inline(always)]
     pub(crate) fn prefetch_record(self) {
-        let record = self.0.as_ptr().addr();
-        prefetch(record);
-        // It may begin anywhere in a line.
-        prefetch(record + SWITCHED - 1);
+        prefetch(self.0.as_ptr().addr());
     }
 
     /// Asks for what a timer and the wake that follows touch.
@@ -215,17 +214,19 @@ impl FiberPtr {
         std::ptr::eq(self.0.as_ptr(), header)
     }
 
-    /// Asks for the part of the stack that a switch touches.
+    /// Asks for the part of the stack that a switch touches, or `more` of it.
     ///
     /// # Safety
     /// The fiber is live, started, not running, and the caller is its worker.
     #[inline(always)]
-    pub(crate) unsafe fn prefetch_stack(self) {
+    pub(crate) unsafe fn prefetch_stack(self, more: bool) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
-        let address = |of: Option<StackPointer>| of.map_or(0, StackPointer::get);
-        prefetch(address(header.sp.get()));
-        prefetch(address(header.base.get()).wrapping_sub(arch::PARENT_LINK_OFFSET));
+        let sp = header.sp.get().map_or(0, StackPointer::get);
+        prefetch(sp);
+        if more {
+            prefetch(sp + 64);
+        }
     }
 
     pub(super) fn record<F, T>(self) -> *mut Record<F, T> {

@@ -17,6 +17,11 @@ use super::state::HOOKED;
 use crate::error::JoinError;
 
 impl Header {
+    /// The address of the word that leads from the fiber's stack to its worker's.
+    pub(crate) fn link(&self) -> usize {
+        self.link.parent_link().addr()
+    }
+
     /// Whether the stack with this base is the fiber's.
     pub(crate) fn is_on(&self, base: StackPointer) -> bool {
         self.base.get() == Some(base)
@@ -33,16 +38,16 @@ impl Header {
     }
 }
 
-/// The registers with which a thread leaves the stack that has this base, to its worker, with
+/// The registers with which a thread leaves the stack of this fiber, to its worker, with
 /// `AfterSwitch::RETIRE`.
 ///
 /// # Safety
-/// The thread was interrupted on the stack of a fiber, on which it goes on with these registers, or never. In a signal
+/// The thread was interrupted on that stack, on which it goes on with these registers, or never. In a signal
 /// handler that runs on neither of the two stacks.
-pub(crate) unsafe fn leaving(base: StackPointer) -> TrapHandlerRegs {
-    let parent_link = base.get() - arch::PARENT_LINK_OFFSET;
+pub(crate) unsafe fn leaving(header: &Header) -> TrapHandlerRegs {
+    let link = header.link.parent_link();
     // SAFETY: a stack that runs has its parent's stack pointer there.
-    let parent = unsafe { *std::ptr::with_exposed_provenance::<usize>(parent_link) };
+    let parent = unsafe { link.read() }.get();
     // As if called: a return address on top of an aligned stack. It is zero, where walks end.
     let top = ((parent - arch::PARENT_STACK_OFFSET) & !(arch::STACK_ALIGNMENT - 1)) - 8;
     // SAFETY: below the parent's stack pointer nothing is in use while its child runs.
@@ -50,8 +55,8 @@ pub(crate) unsafe fn leaving(base: StackPointer) -> TrapHandlerRegs {
     TrapHandlerRegs {
         rip: leave as *const () as usize as u64,
         rsp: top as u64,
-        rbp: parent_link as u64,
-        rdi: parent_link as u64,
+        rbp: link.addr() as u64,
+        rdi: link.addr() as u64,
         rsi: 0,
     }
 }

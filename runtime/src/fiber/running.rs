@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use switch_asm::arch;
-use switch_asm::stack::StackPointer;
 
 use super::after_switch::AfterSwitch;
 use super::record::{FiberPtr, FiberRef, Header};
@@ -113,12 +112,9 @@ impl Running {
         if self.header().state.needs_more_than_a_switch() {
             self.before_switch(&mut kept);
         }
-        // SAFETY: set before the fiber's first switch.
-        let base = unsafe { self.header().base.get().unwrap_unchecked() };
-        let parent_link = base.get() - arch::PARENT_LINK_OFFSET;
-        // SAFETY: the caller is on the fiber's stack, whose parent link is at that offset, and
+        // SAFETY: the caller is on the fiber's stack, whose parent link this is, and
         // its worker is linked there, waiting in `body::resume`.
-        unsafe { arch::switch_yield(after.encode(), parent_link as *mut StackPointer) };
+        unsafe { arch::switch_yield(after.encode(), self.header().link.parent_link()) };
         if self.header().state.needs_more_than_a_switch() {
             // SAFETY: the fiber was hooked before the switch if it is now: that bit is for life.
             unsafe { self.after_switch(&kept) };

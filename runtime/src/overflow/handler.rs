@@ -72,7 +72,7 @@ fn overflowed(fault: &mut Fault<'_>, extent: Extent, context: &Context) -> Verdi
         None => None,
         Some(killer) => match killer.judge(fault, extent, header) {
             // SAFETY: interrupted on the stack of this fiber; the handler runs on the worker's alternate stack.
-            Ok(()) => return Verdict::Leave(unsafe { fiber::leaving(extent.base) }),
+            Ok(()) => return Verdict::Leave(unsafe { fiber::leaving(header) }),
             Err(refusal) => Some(refusal),
         },
     };

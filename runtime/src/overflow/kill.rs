@@ -18,12 +18,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use switch_asm::arch;
 use switch_asm::trap::{Extent, Fault};
 
 use super::handler::{lowest, room};
 use crate::fiber::Header;
-use crate::walk::{Modules, Registers, Scratch, peek};
+use crate::walk::{Link, Modules, Registers, Scratch, peek};
 
 unsafe extern "C" {
     #[link_name = "__start_sisal_keep"]
@@ -131,20 +130,20 @@ impl Killer {
         let lowest = lowest(extent).get();
         // SAFETY: of this handler only, which does not interrupt itself: its signals are blocked in it.
         let scratch = unsafe { &mut *self.scratch.get() };
+        let link = Link::of(extent.base.get(), Some(header.link()));
         let from = Registers {
             ip: fault.instruction_pointer(),
             sp: fault.stack_pointer(),
-            bp: fault.context().uc_mcontext.gregs[libc::REG_RBP as usize] as usize,
+            bp: link.seen(fault.context().uc_mcontext.gregs[libc::REG_RBP as usize] as usize),
         };
-        let parent_link = extent.base.get() - arch::PARENT_LINK_OFFSET;
         // The first frame's way on leads through the link, to what is not this stack.
         let (at_base, mut refusal) = (Cell::new(false), None);
         let read = |address: usize| {
-            at_base.set(at_base.get() || address == parent_link);
+            at_base.set(at_base.get() || address == link.seems);
             // The innermost words may be in the guard.
             let inside = (lowest..=extent.base.get() - size_of::<usize>()).contains(&address);
             // SAFETY: memory of the stack that this thread was interrupted on.
-            inside.then(|| unsafe { peek(address) })
+            inside.then(|| link.seen(unsafe { peek(address) }))
         };
         let each = |address: usize| {
             if !at_base.get() {

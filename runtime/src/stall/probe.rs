@@ -9,7 +9,7 @@ use super::request::Request;
 use super::signal::{self, Thread};
 use crate::fiber::{FiberRef, Identity};
 use crate::shim::{AtomicU64, Ordering};
-use crate::walk::Registers;
+use crate::walk::{Link, Registers};
 
 /// How long the asker waits for an answer. A thread that runs answers within microseconds; one that has the signal
 /// blocked, or is in the kernel for good, never does.
@@ -44,8 +44,8 @@ pub(super) struct Answer {
     /// From the stack pointer on; as long as there is room for.
     pub(super) stack: Vec<u8>,
     pub(super) copied: usize,
-    /// Where that stack ends; 0 if nobody knows.
-    pub(super) base: usize,
+    /// Where that stack ends; at zero if nobody knows.
+    pub(super) link: Link,
 }
 
 impl Probe {

@@ -3,8 +3,6 @@
 use std::cell::Cell;
 use std::fmt::Write;
 
-use switch_asm::arch;
-
 use super::probe::Answer;
 use crate::walk::{Modules, Scratch};
 
@@ -17,11 +15,10 @@ pub(super) fn backtrace(answer: &Answer) -> String {
     // The first frame's way on leads through the base of the stack, to what is not there.
     let at_base = Cell::new(false);
     let read = |address: usize| {
-        at_base
-            .set(at_base.get() || address >= answer.base.saturating_sub(arch::PARENT_LINK_OFFSET));
+        at_base.set(at_base.get() || address >= answer.link.seems);
         let at = address.checked_sub(answer.registers.sp)?;
         let word = stack.get(at..)?.first_chunk()?;
-        Some(usize::from_ne_bytes(*word))
+        Some(answer.link.seen(usize::from_ne_bytes(*word)))
     };
     let mut addresses = Vec::new();
     let mut cut = false;

@@ -10,12 +10,13 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
+use switch_asm::stack::StackPointer;
 use switch_asm::trap::{self, Verdict};
 
 use super::probe::Answer;
 use crate::current::{self, Context};
 use crate::fiber::FiberRef;
-use crate::walk::{Registers, peek_all};
+use crate::walk::{Link, Registers, peek_all};
 
 const SIGNAL: libc::c_int = libc::SIGURG;
 
@@ -129,12 +130,17 @@ fn answer(worker: &Context, interrupted: &libc::ucontext_t) {
 /// As much of the interrupted stack as there is room for, from its innermost frame.
 fn copy_stack(into: &mut Answer) {
     let sp = into.registers.sp;
-    into.base = match trap::locate(sp) {
-        Verdict::Inside(extent) => extent.base.get(),
+    let base = match trap::locate(sp) {
+        Verdict::Inside(extent) => Some(extent.base),
         // A worker's own, or one of another crate's coroutines.
-        Verdict::Guard(_) | Verdict::Foreign => 0,
+        Verdict::Guard(_) | Verdict::Foreign => None,
     };
-    into.copied = into.base.saturating_sub(sp).min(into.stack.len());
+    let on_own = |fiber: &&FiberRef| base.is_some_and(|base| fiber.is_on(base));
+    let record = into.fiber.as_ref().filter(on_own).map(|f| f.link());
+    let base = base.map_or(0, StackPointer::get);
+    into.link = Link::of(base, record);
+    into.registers.bp = into.link.seen(into.registers.bp);
+    into.copied = base.saturating_sub(sp).min(into.stack.len());
     let copy = &mut into.stack[..into.copied];
     // SAFETY: this thread's own stack, from its stack pointer towards its base.
     unsafe { peek_all(sp, copy) };

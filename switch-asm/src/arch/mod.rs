@@ -28,7 +28,7 @@
 //! A word at a fixed place near the base of each stack:
 //!
 //! ```text
-//! parent_link == stack_base - PARENT_LINK_OFFSET        always, for every stack
+//! parent_link == stack_base - PARENT_LINK_OFFSET        for every stack (`ApartFrame::end` is the base of some)
 //! ```
 //!
 //! While the stack runs, the link holds the parent's stack pointer, where the
@@ -100,9 +100,9 @@ cfg_if::cfg_if! {
     ))] {
         mod x86_64;
         pub use x86_64::{
-            InitialFunc, PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, STACK_ALIGNMENT, SavedRegs,
-            StackWord, TrapFunc, TrapHandlerRegs, drop_initial_obj, init_stack, init_stack_unchecked, on_stack,
-            saved_regs, setup_trap_trampoline, switch_and_link, switch_and_reset, switch_yield,
+            ApartFrame, InitialFunc, PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, STACK_ALIGNMENT, SavedRegs,
+            StackWord, TrapFunc, TrapHandlerRegs, drop_initial_obj, init_stack, init_stack_apart,
+            init_stack_unchecked, on_stack, saved_regs, setup_trap_trampoline, switch_and_link, switch_and_reset, switch_yield,
         };
         #[cfg(feature = "asm-unwind")]
         pub use x86_64::{ThrowFunc, switch_and_throw};

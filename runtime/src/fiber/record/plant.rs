@@ -4,6 +4,8 @@ use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 
 use super::{FiberPtr, Header, Seed, Vtable};
+use switch_asm::arch::ApartFrame;
+
 use crate::fiber::block::{self, Blocks};
 use crate::fiber::locals::Locals;
 use crate::fiber::span::Entered;
@@ -25,7 +27,7 @@ pub(crate) fn plant(seed: Seed<'_>, blocks: Option<&Blocks>, vtable: &'static Vt
         },
         home: AtomicU32::new(u32::MAX),
         sp: Cell::new(None),
-        base: Cell::new(None),
+        link: ApartFrame::new(),
         pending: Cell::new(0),
         depth: Cell::new(0),
         shield: Cell::new(0),
@@ -34,6 +36,7 @@ pub(crate) fn plant(seed: Seed<'_>, blocks: Option<&Blocks>, vtable: &'static Vt
         refs: AtomicUsize::new(2),
         vtable,
         stack: Cell::new(MaybeUninit::uninit()),
+        base: Cell::new(None),
         bound_at: Cell::new(u32::MAX),
         timer_at: TimerPlace::new(),
         frames: Frames::new(),

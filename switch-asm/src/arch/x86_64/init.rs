@@ -1,7 +1,9 @@
 //! A stack before its first run, and a look into one that waits. Must not
 //! contain instructions.
 
-use core::mem::offset_of;
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
 use super::layout::{
@@ -54,9 +56,120 @@ pub unsafe fn init_stack_unchecked<T>(
     func: InitialFunc<T>,
     obj: T,
 ) -> StackPointer {
-    let base = stack.base().get();
-    let base_frame = base - size_of::<BaseFrame>();
-    let object_end = base_frame - sanitizer::RECORD_SIZE;
+    let base = stack.base();
+    let object_end = base.get() - size_of::<BaseFrame>() - sanitizer::RECORD_SIZE;
+    // SAFETY: this function's contract; the base frame is where the object ends.
+    unsafe { init(stack, base, object_end, func, obj) }
+}
+
+/// [`init_stack_unchecked`] of a stack whose base frame is not at its base but in `frame`: where whoever switches often
+/// has something else at hand that a switch touches, so that it touches one cache line of the stack less.
+///
+/// [`frame.end()`](ApartFrame::end) takes the place of the stack's base wherever one is resumed or thrown into. Not for
+/// stacks that [`setup_trap_trampoline`](super::setup_trap_trampoline) is used on.
+///
+/// ```
+/// use switch_asm::arch::{self, ApartFrame};
+/// use switch_asm::stack::{DefaultStack, StackPointer};
+///
+/// unsafe extern "C-unwind" fn echo(mut arg: usize, link: &mut StackPointer, _: *mut ()) -> ! {
+///     loop {
+///         // SAFETY: on the stack that was entered with this link.
+///         arg = unsafe { arch::switch_yield(arg + 1, link) };
+///     }
+/// }
+///
+/// let stack = DefaultStack::new(64 * 1024)?;
+/// let frame = ApartFrame::new();
+/// // SAFETY: the stack and the frame are ours alone, and stay until the last switch.
+/// unsafe {
+///     let sp = arch::init_stack_apart(&stack, &frame, echo, ());
+///     let (one, sp) = arch::switch_and_link(0, sp, frame.end());
+///     let (three, _) = arch::switch_and_link(2, sp.unwrap(), frame.end());
+///     assert_eq!((one, three), (1, 3));
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+///
+/// If `obj` is too large, as there.
+///
+/// # Safety
+///
+/// As there. `frame` is this stack's only, stays where it is, and is not touched but by what is in this module, until the
+/// stack has ended or is discarded.
+#[inline]
+#[track_caller]
+pub unsafe fn init_stack_apart<T>(
+    stack: &impl Stack,
+    frame: &ApartFrame,
+    func: InitialFunc<T>,
+    obj: T,
+) -> StackPointer {
+    // SAFETY: this function's contract.
+    unsafe { init(stack, frame.end(), stack.base().get(), func, obj) }
+}
+
+/// The two words at the base of a stack, [apart](init_stack_apart) from it.
+#[repr(C)]
+pub struct ApartFrame {
+    record: UnsafeCell<MaybeUninit<sanitizer::RecordPlace>>,
+    frame: UnsafeCell<MaybeUninit<BaseFrame>>,
+}
+
+impl ApartFrame {
+    /// Of no stack yet.
+    pub const fn new() -> ApartFrame {
+        ApartFrame {
+            record: UnsafeCell::new(MaybeUninit::uninit()),
+            frame: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+
+    /// What stands for the base of the stack where that is resumed: `PARENT_LINK_OFFSET` above the link.
+    #[inline(always)]
+    pub fn end(&self) -> StackPointer {
+        // The record below the link is reached by this address too.
+        let end = (&raw const *self).wrapping_add(1).expose_provenance();
+        // SAFETY: the end of an object is not null.
+        unsafe { StackPointer::new_unchecked(end) }
+    }
+
+    /// The address of the parent link.
+    #[inline(always)]
+    pub fn parent_link(&self) -> *mut StackPointer {
+        at(self.end().get() - PARENT_LINK_OFFSET)
+    }
+}
+
+impl Default for ApartFrame {
+    fn default() -> ApartFrame {
+        ApartFrame::new()
+    }
+}
+
+impl fmt::Debug for ApartFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ApartFrame").field(&self.end()).finish()
+    }
+}
+
+/// What the two kinds of `init_stack` share.
+///
+/// # Safety
+///
+/// As for [`init_stack_unchecked`]. The base frame ends at `frame_end`, with a sanitizer's record below it. Nothing else
+/// is on the stack from `object_end` on, which is aligned to `STACK_ALIGNMENT`.
+#[inline(always)]
+#[track_caller]
+unsafe fn init<T>(
+    stack: &impl Stack,
+    frame_end: StackPointer,
+    object_end: usize,
+    func: InitialFunc<T>,
+    obj: T,
+) -> StackPointer {
     let align = const {
         if align_of::<T>() > STACK_ALIGNMENT {
             align_of::<T>()
@@ -79,13 +192,13 @@ pub unsafe fn init_stack_unchecked<T>(
     }
     let sp = object - size_of::<InitialFrame>();
 
-    // SAFETY: all three lie between the limit and the base of a stack that is
-    // ours alone (`Stack`, and the check above); a write that meets the guard
-    // faults. They are disjoint and aligned: `base` and `object` to
-    // STACK_ALIGNMENT at least, `sp` to a word below that.
+    // SAFETY: all three are ours alone: between the limit and the base of the stack
+    // (`Stack`, and the check above; a write that meets the guard faults), or the
+    // frame in its own place. They are disjoint and aligned: the frame to a word at
+    // least, `object` to STACK_ALIGNMENT, `sp` to a word below that.
     unsafe {
-        let func = sanitizer::initialise(stack.limit(), stack.base(), func as usize);
-        at::<BaseFrame>(base_frame)
+        let func = sanitizer::initialise(stack.limit(), stack.base(), frame_end, func as usize);
+        at::<BaseFrame>(frame_end.get() - size_of::<BaseFrame>())
             .cast::<u8>()
             .add(offset_of!(BaseFrame, initial_func))
             .cast::<StackWord>()
@@ -110,7 +223,7 @@ pub unsafe fn drop_initial_obj(
     drop_fn: unsafe fn(ptr: *mut u8),
 ) {
     let object = stack_ptr.get() + size_of::<InitialFrame>();
-    debug_assert!(object <= stack_base.get() - PARENT_LINK_OFFSET);
+    debug_assert!(object <= stack_base.get());
     // SAFETY: `init_stack` put the object just above its stack pointer, and
     // nobody took it (this function's contract).
     unsafe { drop_fn(at::<u8>(object)) }

@@ -82,6 +82,8 @@
 //! had called it: its return address is the saved RIP, its caller's RBP and RBX
 //! are the saved ones, so the unwind goes through the frames that wait there.
 //!
+//! A stack may have the two words at its base [apart](init_stack_apart).
+//!
 //! While the child runs, the frame of its initial function links to the address
 //! of the parent link, the link to the parent's record, and that to the
 //! parent's own caller: one chain of frame records. The "return address" that
@@ -121,7 +123,10 @@ mod throw;
 mod trampoline;
 mod trap;
 
-pub use init::{SavedRegs, drop_initial_obj, init_stack, init_stack_unchecked, saved_regs};
+pub use init::{
+    ApartFrame, SavedRegs, drop_initial_obj, init_stack, init_stack_apart, init_stack_unchecked,
+    saved_regs,
+};
 pub use layout::{
     InitialFunc, PARENT_LINK_OFFSET, PARENT_STACK_OFFSET, STACK_ALIGNMENT, StackWord,
 };
