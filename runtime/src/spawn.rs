@@ -169,13 +169,18 @@ pub fn current() -> Fiber {
 #[inline(always)] // see `Running::suspend`
 #[track_caller]
 pub fn yield_now() {
-    match current::state() {
-        ThreadState::Fiber(running) => running.yield_now(),
-        ThreadState::Worker => {
-            current::refuse_worker("yield_now", "await `tokio::task::yield_now` there")
-        }
-        ThreadState::Plain => std::thread::yield_now(),
+    match current::running() {
+        Some(running) => running.yield_now(),
+        None => yield_thread(),
     }
+}
+
+/// Not on a fiber.
+#[cold]
+#[track_caller]
+fn yield_thread() {
+    current::forbid_worker("yield_now", "await `tokio::task::yield_now` there");
+    std::thread::yield_now();
 }
 
 /// How many fibers can run at the same time: the workers of the caller's runtime; off a runtime, those that the
