@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 /// What was needed again within this was given back too early.
-const REGRET: Duration = Duration::from_secs(1);
+const REGRET: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(crate) struct Regret {

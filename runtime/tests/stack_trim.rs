@@ -7,7 +7,7 @@ mod common;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Count, passes_in_child, reach, role, runtime, until, watchdog};
 use sisal::Runtime;
@@ -204,6 +204,39 @@ fn steady_bursts_map_nothing() {
     let last = runtime.metrics().stacks;
     assert_eq!(last.slabs, first.slabs);
     assert!(last.cold <= first.cold + 2, "{first:?} {last:?}");
+}
+
+/// Bursts with rests between them, less than the two seconds that memory stays for.
+#[test]
+fn bursts_that_come_often_keep_their_stacks() {
+    let _watchdog = watchdog(120);
+    if role().is_none() {
+        return passes_in_child("bursts_that_come_often_keep_their_stacks", "alone", &[]);
+    }
+    const FIBERS: usize = 10_000;
+    let runtime = runtime(1);
+    let burst = || {
+        runtime.run(|| end(burst(FIBERS, KIB)));
+        comes_to_rest(&runtime);
+        runtime.metrics().stacks.cold
+    };
+    let mut before = burst();
+    let mut kept = 0;
+    for _ in 0..20 {
+        let start = Instant::now();
+        let cold = burst();
+        // The machine may have stood still.
+        if start.elapsed() < Duration::from_secs(1) {
+            assert!(cold <= before + 2, "{} of {FIBERS} stacks", cold - before);
+            kept += 1;
+        }
+        before = cold;
+    }
+    assert!(kept > 0, "no two bursts were within a second");
+    // Nobody comes back for them.
+    let slabs = || runtime.metrics().stacks.slabs;
+    let many = slabs();
+    until(|| slabs() < many / 2);
 }
 
 #[test]

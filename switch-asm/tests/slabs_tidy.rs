@@ -110,6 +110,82 @@ fn tidying_step_by_step() {
     drop(slabs.take(64 * KIB).expect("they grow again"));
 }
 
+/// What was taken since the last look stays, however much it is.
+#[test]
+fn what_was_needed_meanwhile_stays() {
+    let slabs = Slabs::new(PAGE);
+    let take = |count: usize| -> Vec<SlabStack> {
+        let touched = |stack: SlabStack| {
+            touch(stack.base().get() - 1);
+            stack
+        };
+        let one = || slabs.take(64 * KIB).expect("a stack");
+        (0..count).map(|_| touched(one())).collect()
+    };
+    let tidy = || {
+        let mut steps = 0;
+        while slabs.tidy_unneeded(1000, 100) {
+            steps += 1;
+            assert!(steps < 100, "it has no end");
+        }
+        steps
+    };
+    drop(take(5000));
+    assert!(slabs.is_untidy(1000) && !slabs.is_untidy(5000));
+    assert_eq!(tidy(), 0, "nobody has watched");
+
+    // All are needed once more, at the end of the time.
+    slabs.watch();
+    let cold = slabs.cold_takes();
+    drop(take(5000));
+    assert_eq!(tidy(), 0, "all were needed");
+    assert_eq!(slabs.cold_takes(), cold);
+
+    // Half of them: the others go.
+    slabs.watch();
+    let (before, half) = (slabs.slab_count(), take(2500));
+    let bases: Vec<_> = half.iter().map(|stack| stack.base()).collect();
+    drop(half);
+    assert!(tidy() > 0);
+    assert!(slabs.slab_count() < before);
+    let again = take(2500);
+    assert_eq!(slabs.cold_takes(), cold, "those are warm");
+    assert!(again.iter().all(|stack| bases.contains(&stack.base())));
+    drop(again);
+
+    // None: what may stay, stays.
+    slabs.watch();
+    assert!(tidy() > 0);
+    assert!(!slabs.is_untidy(1000) && slabs.is_untidy(0));
+    assert_eq!(tidy(), 0);
+    drop(take(500));
+    assert_eq!(slabs.cold_takes(), cold);
+}
+
+/// A slab of which one stack is in use cannot go; the memory of its others does, once nobody needs it.
+#[test]
+fn what_is_unneeded_beside_one_that_is_in_use_goes() {
+    let slabs = Slabs::new(PAGE);
+    let one = || {
+        let stack = slabs.take(64 * KIB).expect("a stack");
+        touch(stack.base().get() - 1);
+        stack
+    };
+    let kept = one();
+    let rest: Vec<_> = (0..63).map(|_| one()).collect();
+    drop(rest);
+    slabs.watch();
+    let needed: Vec<_> = (0..20).map(|_| one()).collect();
+    drop(needed);
+    while slabs.tidy_unneeded(0, 10) {}
+    assert_eq!(slabs.slab_count(), 1);
+    // The last 20 are warm, the 43 below them are not.
+    let cold = slabs.cold_takes();
+    let stacks: Vec<_> = (0..63).map(|_| one()).collect();
+    assert_eq!(slabs.cold_takes() - cold, 43);
+    drop((stacks, kept));
+}
+
 /// The slab that is looked at may have more stacks to spare than all slabs had a moment before.
 #[test]
 fn stacks_come_back_while_somebody_tidies() {

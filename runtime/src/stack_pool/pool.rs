@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use switch_asm::stack::SlabStack;
 
 use super::hot::Hot;
-use super::source::StackSource;
+use super::source::{StackSource, Step};
 use super::usage::{self, Usage};
 
 /// Stacks of the default size that a worker keeps for itself.
@@ -38,6 +38,8 @@ pub(crate) struct StackPool {
     returned: usize,
     /// Deep stacks were found since then.
     deep: bool,
+    /// There may be memory to give back then.
+    tidy_at: Option<Instant>,
     /// A look at the caches is under way.
     examining: bool,
     allowance: Allowance,
@@ -53,6 +55,7 @@ impl StackPool {
             source,
             returned: 0,
             deep: false,
+            tidy_at: None,
             examining: false,
             allowance: Allowance::new(),
         }
@@ -175,7 +178,7 @@ impl StackPool {
     }
 
     /// Takes one step of giving memory back; for a worker that has nothing to run. Of a bounded length:
-    /// a fraction of a millisecond, as a rule. False: nothing is left to do.
+    /// a fraction of a millisecond, as a rule. False: nothing is left to do [now](Self::tidy_at).
     #[cold]
     pub(crate) fn tidy(&mut self) -> bool {
         self.examining |= self.unexamined_bytes() >= LOOK_AT;
@@ -188,19 +191,33 @@ impl StackPool {
         if self.returned > 0 {
             match self.source.tidy(self.deep) {
                 // At the next sleep again, if there is something left by then.
-                None => return false,
-                Some(true) => {
+                None => {
+                    self.tidy_at = None;
+                    return false;
+                }
+                Some(Step::Later(end)) => {
+                    self.tidy_at = Some(end);
+                    return false;
+                }
+                Some(Step::Worked) => {
                     // Stacks of this worker's caches may be all that keeps a slab from being idle. The
                     // next ones come from the oldest slabs.
                     self.hot.flush();
                     self.others.iter_mut().for_each(Hot::flush);
                     return true;
                 }
-                Some(false) => self.returned = 0,
+                Some(Step::Done) => self.returned = 0,
             }
         }
+        self.tidy_at = None;
         self.deep = false;
         false
+    }
+
+    /// When a worker that sleeps is to [tidy](Self::tidy) again.
+    #[inline]
+    pub(crate) fn tidy_at(&self) -> Option<Instant> {
+        self.tidy_at
     }
 
     /// Whether there is more to look at, and leave to.

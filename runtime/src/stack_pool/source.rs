@@ -1,26 +1,25 @@
 //! The runtime's stacks, in slabs of size classes, and how many spare ones they may hold.
 //!
 //! *Spare* stacks are nobody's and hold memory. Too few, and a program whose fibers come in bursts maps and
-//! unmaps for each of them (about two microseconds a stack); too many, and one burst is never forgotten. So:
-//! `BASE` in any case, an eighth of those in use, and as many as were [regretted](crate::regret).
+//! unmaps for each of them (about two microseconds a stack); too many, and one burst is never forgotten. So `BASE` or an eighth of
+//! those in use are kept in any case, and of the others those that were needed within the last `UNNEEDED_FOR`.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use switch_asm::stack::{SlabStack, Slabs};
 
 use super::usage::Places;
 use crate::metrics::StackMetrics;
-use crate::regret::Regret;
 
 /// Spare stacks that are kept in any case: 8 to 64 MiB, as they are one page to `KEEP` deep.
 const BASE: usize = 2048;
 /// Of those in use, one for so many may be spare.
 const SHARE: usize = 8;
-/// What was regretted adds no more than this.
-const MOST: usize = 16_384;
+/// Of what is more than that, memory goes back that nobody needed for so long.
+const UNNEEDED_FOR: Duration = Duration::from_secs(2);
 
 /// Stacks that one step cleans at most; deep ones.
 const STEP: usize = 512;
@@ -29,8 +28,8 @@ const STEP_DEEP: usize = 64;
 pub(crate) struct StackSource {
     pub(super) default_size: usize,
     slabs: Slabs,
-    /// Locked by the worker that tidies.
-    spare: Mutex<Regret>,
+    /// Since when the slabs are watched, if there is something to give back. Locked by the worker that tidies.
+    watched: Mutex<Option<Instant>>,
     pub(super) places: Arc<Places>,
 }
 
@@ -46,7 +45,7 @@ impl StackSource {
         drop(slabs.take(default_size)?);
         Ok(StackSource {
             default_size,
-            spare: Mutex::new(Regret::new(MOST, slabs.cold_takes())),
+            watched: Mutex::new(None),
             slabs,
             places: Arc::default(),
         })
@@ -66,20 +65,39 @@ impl StackSource {
         }
     }
 
-    /// Takes one step towards holding no more spare stacks than there may be; after `deep` fibers, none.
-    /// False: nothing was left to do. `None`: another worker is at it.
-    pub(super) fn tidy(&self, deep: bool) -> Option<bool> {
-        let mut spare = self.spare.try_lock()?;
-        let now = Instant::now();
-        let learned = spare.learned(self.slabs.cold_takes(), now);
-        let (keep, step) = match deep {
-            true => (0, STEP_DEEP),
-            false => ((BASE + learned).max(self.slabs.taken() / SHARE), STEP),
-        };
-        let worked = self.slabs.tidy(keep, step, deep);
-        if worked {
-            spare.gave_back(now);
+    /// Takes one step towards holding no more spare stacks than there may be; after `deep` fibers, none. `None`: another worker is
+    /// at it.
+    pub(super) fn tidy(&self, deep: bool) -> Option<Step> {
+        let mut watched = self.watched.try_lock()?;
+        if deep {
+            let worked = self.slabs.tidy(0, STEP_DEEP, true);
+            return Some(if worked { Step::Worked } else { Step::Done });
         }
-        Some(worked)
+        let now = Instant::now();
+        let end = watched.map(|since| since + UNNEEDED_FOR);
+        if let Some(end) = end
+            && now < end
+        {
+            return Some(Step::Later(end));
+        }
+        let keep = BASE.max(self.slabs.taken() / SHARE);
+        if end.is_some() && self.slabs.tidy_unneeded(keep, STEP) {
+            return Some(Step::Worked);
+        }
+        *watched = self.slabs.is_untidy(keep).then_some(now);
+        if watched.is_none() {
+            return Some(Step::Done);
+        }
+        self.slabs.watch();
+        Some(Step::Later(now + UNNEEDED_FOR))
     }
+}
+
+/// What a step of tidying came to.
+pub(super) enum Step {
+    Worked,
+    /// There may be something to do then.
+    Later(Instant),
+    /// Nothing was left to do.
+    Done,
 }

@@ -64,10 +64,12 @@ struct Shared {
 /// 2. Every stack below `untouched` has its guard.
 /// 3. `returned` has room for all stacks, so giving one back cannot fail.
 /// 4. The first `clean` of `returned` hold no memory.
+/// 5. The first `unneeded` of `returned` were there all the time since [`Slab::watch`].
 #[derive(Debug)]
 struct Free {
     returned: Vec<u32>,
     clean: usize,
+    unneeded: usize,
     untouched: usize,
     /// Of the stacks below `untouched`. Empty where there is no Valgrind.
     valgrind: Vec<ValgrindStackRegistration>,
@@ -77,6 +79,23 @@ impl Free {
     fn taken(&self) -> usize {
         self.untouched - self.returned.len()
     }
+
+    /// How many of `returned`, from its cold end, are spare.
+    fn spare(&self, which: Which) -> usize {
+        match which {
+            Which::All => self.returned.len(),
+            Which::Unneeded => self.unneeded,
+        }
+    }
+}
+
+/// Which of the stacks that were used before and are nobody's now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    /// Those that were nobody's all the time since [`Slab::watch`]. The last to come back is the first to be taken, so the
+    /// others of a slab were enough. (The "low-water mark" of S. Ghemawat and P. Menage, "TCMalloc", 2005.)
+    Unneeded,
 }
 
 impl Slab {
@@ -138,6 +157,7 @@ impl Slab {
             free: Mutex::new(Free {
                 returned,
                 clean: 0,
+                unneeded: 0,
                 untouched: 0,
                 valgrind: Vec::new(),
             }),
@@ -170,6 +190,7 @@ impl Slab {
         let mut free = shared.free();
         let mut cold = false;
         let index = if let Some(index) = free.returned.pop() {
+            free.unneeded = free.unneeded.min(free.returned.len());
             if free.clean > free.returned.len() {
                 free.clean = free.returned.len();
                 cold = true;
@@ -204,16 +225,17 @@ impl Slab {
         Ok(Some((stack, cold)))
     }
 
-    /// Gives back all memory of stacks that nobody has and that hold some: of
+    /// Gives back all memory of stacks that are spare and hold some: of
     /// `most` at the most, the coldest first. Returns how many.
     ///
     /// Memory that the kernel does not take back (it is locked) counts as given
     /// back: it would not take it the next time either.
-    pub(super) fn clean(&self, most: usize) -> usize {
+    pub(super) fn clean(&self, which: Which, most: usize) -> usize {
         for done in 0..most {
             // As in `trim`: locked for one stack at a time.
             let mut free = self.shared.free();
-            let Some(&index) = free.returned.get(free.clean) else {
+            let spare = free.spare(which);
+            let Some(&index) = free.returned[..spare].get(free.clean) else {
                 return done;
             };
             // SAFETY: nothing is on a stack that nobody has.
@@ -223,12 +245,23 @@ impl Slab {
         most
     }
 
-    /// How many stacks were used before and are nobody's now, and how many of
-    /// them hold memory.
-    pub(super) fn spare(&self) -> (usize, usize) {
+    /// How many stacks are spare, and how many of them hold memory.
+    pub(super) fn spare(&self, which: Which) -> (usize, usize) {
         let free = self.shared.free();
-        let spare = free.returned.len();
-        (spare, spare - free.clean)
+        let spare = free.spare(which);
+        (spare, spare.saturating_sub(free.clean))
+    }
+
+    /// From here on it is seen which stacks are needed.
+    pub(super) fn watch(&self) {
+        let mut free = self.shared.free();
+        free.unneeded = free.returned.len();
+    }
+
+    /// Whether nobody has a stack, nor had one meanwhile if only those are asked for that were unneeded.
+    pub(super) fn is_spare(&self, which: Which) -> bool {
+        let free = self.shared.free();
+        free.taken() == 0 && free.spare(which) == free.returned.len()
     }
 
     /// Gives memory of the stacks that nobody has back to the kernel: all of it
@@ -275,7 +308,7 @@ impl Slab {
     ///
     /// Another thread may take one right after.
     pub fn is_idle(&self) -> bool {
-        self.shared.free().taken() == 0
+        self.is_spare(Which::All)
     }
 
     /// How many stacks it has, taken or not.

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
 use super::mapping::{too_much, whole_pages};
+use super::slab::Which;
 use super::{Slab, SlabStack};
 
 /// Stacks in the first slab of a class.
@@ -176,29 +177,58 @@ impl Slabs {
     /// each may hold much memory: then an idle slab is emptied by steps before it
     /// is unmapped.
     pub fn tidy(&self, keep: usize, limit: usize, deep: bool) -> bool {
+        self.give_back(Which::All, keep, limit, deep)
+    }
+
+    /// From here on it is seen which stacks are needed: for [`tidy_unneeded`](Slabs::tidy_unneeded).
+    pub fn watch(&self) {
+        let classes = self.shared.classes();
+        let slabs = classes.values().flat_map(|class| &class.slabs);
+        slabs.for_each(Slab::watch);
+    }
+
+    /// [`tidy`](Slabs::tidy), of what was nobody's all the time since the last [`watch`](Slabs::watch): no more than `keep` of those
+    /// will hold memory. So what comes in bursts more often than that keeps its stacks.
+    ///
+    /// ```
+    /// use switch_asm::stack::Slabs;
+    ///
+    /// let slabs = Slabs::new(4096);
+    /// slabs.watch();
+    /// drop(slabs.take(16 * 1024)?);
+    /// assert!(!slabs.tidy_unneeded(0, 100), "it was needed");
+    /// slabs.watch();
+    /// assert!(slabs.tidy_unneeded(0, 100));
+    /// assert_eq!(slabs.slab_count(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn tidy_unneeded(&self, keep: usize, limit: usize) -> bool {
+        self.give_back(Which::Unneeded, keep, limit, false)
+    }
+
+    /// Whether [`tidy`](Slabs::tidy) would do something.
+    pub fn is_untidy(&self, keep: usize) -> bool {
+        let classes = self.shared.classes();
+        let (spare, holding) = spare(&classes, Which::All);
+        let mut slabs = classes.values().flat_map(|class| &class.slabs);
+        holding > keep || spare > keep && slabs.any(|slab| can_go(slab, Which::All, spare, keep))
+    }
+
+    fn give_back(&self, which: Which, keep: usize, limit: usize, deep: bool) -> bool {
         let mut classes = self.shared.classes();
-        let all = || classes.values().flat_map(|class| &class.slabs);
-        let (spare, holding) = all()
-            .map(Slab::spare)
-            .fold((0, 0), |sum, (spare, holding)| {
-                (sum.0 + spare, sum.1 + holding)
-            });
+        let (spare, holding) = spare(&classes, which);
         if spare <= keep {
             return false;
         }
         for class in classes.values_mut() {
             // The newest first: the oldest are taken from.
-            let idle = class.slabs.iter().rposition(|slab| {
-                let (own, _) = slab.spare();
-                // Nobody can take from it meanwhile. (But stacks come back: `own`
-                // may be more than all were just now.)
-                spare.saturating_sub(own) >= keep && slab.is_idle()
-            });
+            let mut slabs = class.slabs.iter();
+            let idle = slabs.rposition(|slab| can_go(slab, which, spare, keep));
             if let Some(idle) = idle {
-                if deep && class.slabs[idle].spare().1 > limit {
+                if deep && class.slabs[idle].spare(which).1 > limit {
                     let slab = class.slabs[idle].clone();
                     drop(classes);
-                    slab.clean(limit);
+                    slab.clean(which, limit);
                     return true;
                 }
                 let slab = class.slabs.remove(idle);
@@ -217,7 +247,7 @@ impl Slabs {
         drop(classes);
         let mut left = surplus.min(limit);
         for slab in &slabs {
-            left -= slab.clean(left);
+            left -= slab.clean(which, left);
             if left == 0 {
                 break;
             }
@@ -274,6 +304,20 @@ impl Slabs {
         let slabs = classes.values().flat_map(|class| &class.slabs);
         slabs.map(Slab::taken).sum()
     }
+}
+
+/// How many stacks are spare, and how many of them hold memory.
+fn spare(classes: &BTreeMap<usize, Class>, which: Which) -> (usize, usize) {
+    let slabs = classes.values().flat_map(|class| &class.slabs);
+    let add = |sum: (usize, usize), (spare, holding)| (sum.0 + spare, sum.1 + holding);
+    slabs.map(|slab| slab.spare(which)).fold((0, 0), add)
+}
+
+/// Whether a slab may be unmapped so that `keep` of all that are `spare` stay. Nobody can take from it while the classes
+/// are locked. (But stacks come back: it may have more than all had just now.)
+fn can_go(slab: &Slab, which: Which, spare: usize, keep: usize) -> bool {
+    let (own, _) = slab.spare(which);
+    spare.saturating_sub(own) >= keep && slab.is_spare(which)
 }
 
 impl Shared {

@@ -3,6 +3,7 @@
 //! It goes in stretches of fibers that are bound here. What need not be looked at before each of them is looked at between two stretches.
 
 use std::task::Waker;
+use std::time::Instant;
 
 use super::Worker;
 use crate::driver::Turn;
@@ -62,12 +63,15 @@ impl Worker {
         let turn = self.run_fibers();
         self.in_turn.set(false);
         // Only fibers, in turns, begin to sleep: what is the next now stays the next.
-        let turn = match turn {
-            Turn::Sleep => timers.next().map_or(turn, Turn::SleepUntil),
-            Turn::SleepUntil(end) => {
-                Turn::SleepUntil(timers.next().map_or(end, |next| end.min(next)))
-            }
-            Turn::Again | Turn::Exit => turn,
+        let or_until = |turn, next: Option<Instant>| match (turn, next) {
+            (Turn::Sleep, Some(next)) => Turn::SleepUntil(next),
+            (Turn::SleepUntil(end), Some(next)) => Turn::SleepUntil(end.min(next)),
+            (turn, _) => turn,
+        };
+        let turn = or_until(turn, timers.next());
+        let turn = match self.draining.get() {
+            true => turn,
+            false => or_until(turn, self.stacks.borrow().tidy_at()),
         };
         stats
             .ready
