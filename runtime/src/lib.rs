@@ -82,7 +82,6 @@ pub use time::timeout;
 pub use unblock::unblock;
 pub use unfinished::{Unfinished, UnfinishedFiber};
 
-mod regret;
 mod root;
 
 /// The README's program compiles.

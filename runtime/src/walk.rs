@@ -14,7 +14,6 @@ use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
 use framehop::{
     ExplicitModuleSectionInfo, FrameAddress, Module, MustNotAllocateDuringUnwind, Unwinder,
 };
-use switch_asm::arch;
 
 type Sections = &'static [u8];
 
@@ -81,9 +80,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Of a stack with this base: the link itself is there, unless it is in a record, at `record`.
-    pub(crate) fn of(base: usize, record: Option<usize>) -> Link {
-        let seems = base.saturating_sub(arch::PARENT_LINK_OFFSET);
+    /// `seems`: where coroutines on that stack would have theirs. It is there, unless it is in a record, at `record`.
+    pub(crate) fn of(seems: usize, record: Option<usize>) -> Link {
         let record = record.unwrap_or(seems);
         Link { record, seems }
     }

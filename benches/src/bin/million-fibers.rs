@@ -115,12 +115,12 @@ fn parked(fibers: usize, before: &Memory) -> Figures {
     Figures { spawn, join, peak }
 }
 
-/// Waits until the memory has not become less for a while: nothing tells an outsider that the workers are
-/// through with giving it back.
+/// Waits until the memory has not become less for five seconds: nothing tells an outsider that the workers are
+/// through with giving it back, which they do when nobody needed it for two.
 fn settle() -> Memory {
     let mut least = Memory::now();
     let mut unchanged = 0;
-    while unchanged < 20 {
+    while unchanged < 100 {
         std::thread::sleep(Duration::from_millis(50));
         let now = Memory::now();
         if now.total() + (1 << 20) < least.total() {

@@ -15,8 +15,8 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
+use super::regret::Regret;
 use super::schedule::Schedule;
-use crate::regret::Regret;
 
 /// Bytes of a block: five cache lines, an odd number, so that what a switch touches, the first line, is spread
 /// over all sets of the caches.
@@ -29,7 +29,7 @@ const _: () = assert!(size_of::<Chunk>() <= BLOCK);
 
 /// Empty chunks that a pool keeps for the next burst: 4 MiB,
 const SPARE: usize = 16;
-/// and at most so many more that were [regretted](crate::regret): 28 MiB.
+/// and at most so many more that were [regretted](super::regret): 28 MiB.
 const MOST_REGRETTED: usize = 112;
 
 /// A runtime's chunks.

@@ -13,6 +13,7 @@ mod locals;
 mod may_unwind;
 mod outcome;
 mod record;
+mod regret;
 mod retire;
 mod running;
 mod schedule;

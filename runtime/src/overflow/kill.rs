@@ -18,6 +18,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use switch_asm::arch;
 use switch_asm::trap::{Extent, Fault};
 
 use super::handler::{lowest, room};
@@ -130,7 +131,10 @@ impl Killer {
         let lowest = lowest(extent).get();
         // SAFETY: of this handler only, which does not interrupt itself: its signals are blocked in it.
         let scratch = unsafe { &mut *self.scratch.get() };
-        let link = Link::of(extent.base.get(), Some(header.link()));
+        let link = Link::of(
+            extent.base.get() - arch::PARENT_LINK_OFFSET,
+            Some(header.link()),
+        );
         let from = Registers {
             ip: fault.instruction_pointer(),
             sp: fault.stack_pointer(),

@@ -10,6 +10,7 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use parking_lot::Mutex;
+use switch_asm::arch;
 use switch_asm::stack::StackPointer;
 use switch_asm::trap::{self, Verdict};
 
@@ -138,7 +139,7 @@ fn copy_stack(into: &mut Answer) {
     let on_own = |fiber: &&FiberRef| base.is_some_and(|base| fiber.is_on(base));
     let record = into.fiber.as_ref().filter(on_own).map(|f| f.link());
     let base = base.map_or(0, StackPointer::get);
-    into.link = Link::of(base, record);
+    into.link = Link::of(base.saturating_sub(arch::PARENT_LINK_OFFSET), record);
     into.registers.bp = into.link.seen(into.registers.bp);
     into.copied = base.saturating_sub(sp).min(into.stack.len());
     let copy = &mut into.stack[..into.copied];

@@ -23,7 +23,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("current", &["driver", "fiber", "keep", "overflow", "stall"]),
     ("driver", &[]),
     ("error", &["fiber"]),
-    ("fiber", &["current", "error", "keep", "regret", "shim"]),
+    ("fiber", &["current", "error", "keep", "shim"]),
     ("fs", &["unblock"]),
     (
         "handle",
@@ -52,7 +52,6 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
     ("process", &["current", "io", "unblock"]),
-    ("regret", &[]),
     ("root", &["runtime"]),
     (
         "runtime",
@@ -108,7 +107,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "stack_pool",
         ],
     ),
-    ("stack_pool", &["metrics", "regret", "shim"]),
+    ("stack_pool", &["metrics", "shim"]),
     ("stall", &["current", "fiber", "shim", "walk"]),
     (
         "sync",
