@@ -75,10 +75,10 @@ const MAYS_LOOP: &str = "tokio's reactor, which we share, needs more instruction
 const TARGETS: &[Target] = &[
     times("resume+suspend pair", "corosensei", 1.0),
     times("yield_now, 100 fibers", TOKIO, 0.20).because(
-        "tokio's takes 42 ns on an AMD EPYC, where a fiber's takes some 10, and 69 on an Intel Xeon",
+        "tokio's takes 41 ns on an AMD EPYC, where a fiber's takes some 10 (8.6 without tracing, unwinds, tokio's budget and stall reports), and 69 on an Intel Xeon (docs/decisions/0008)",
     ),
     times("yield_now, 10,000 fibers", TOKIO, 0.55).because(
-        "each of 10,000 stacks is on pages of its own, and a switch touches two lines there besides two of the fiber's record; a task has its future only",
+        "each of 10,000 stacks is on a page of its own: a translation that the processor has not at hand, and two lines, besides one of the fiber's record; a task has its future only",
     ),
     times("spawn+join, batches of 1,000", TOKIO, 0.35).because(
         "each fiber of a batch has its record in four cache lines and its first frames on a stack, where a task has one allocation",
@@ -88,7 +88,7 @@ const TARGETS: &[Target] = &[
     ),
     times("Mutex lock+unlock", "std", 1.2),
     times("100,000 sleepers of 1-50 ms", TOKIO, 1.2).because(
-        "100,000 stacks are touched for the first time, and given back: a fifth of the time is the kernel's (page faults, `munmap`, `madvise`), most of the rest waits for cold pages",
+        "100,000 stacks and records have been put out of the caches by the others when they are touched next: a third of the time",
     ),
     times("echo, 1 connection: calls per request", TOKIO, 1.0),
     times("echo, 50 connections: calls per request", TOKIO, 1.0),
