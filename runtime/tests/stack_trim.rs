@@ -239,6 +239,49 @@ fn bursts_that_come_often_keep_their_stacks() {
     until(|| slabs() < many / 2);
 }
 
+/// A burst, a rest too short for its memory to go back, and then no rest any more.
+#[test]
+fn a_worker_that_stays_busy_gives_back_too() {
+    let _watchdog = watchdog(120);
+    if role().is_none() {
+        return passes_in_child("a_worker_that_stays_busy_gives_back_too", "alone", &[]);
+    }
+    let runtime = runtime(1);
+    runtime.run(|| end(burst(10_000, KIB)));
+    let slabs = || runtime.metrics().stacks.slabs;
+    let many = slabs();
+    runtime.run(|| {
+        fiber::sleep(Duration::from_millis(1));
+        until(|| slabs() < many / 2);
+    });
+}
+
+/// Deep fibers that fit into the worker's own cache say nothing of the stacks that did not.
+#[test]
+fn a_few_deep_ones_leave_a_burst_its_stacks() {
+    let _watchdog = watchdog(120);
+    if role().is_none() {
+        return passes_in_child("a_few_deep_ones_leave_a_burst_its_stacks", "alone", &[]);
+    }
+    let runtime = runtime(1);
+    let bursts = || {
+        let cold = runtime.metrics().stacks.cold;
+        runtime.run(|| end(burst(10_000, KIB)));
+        comes_to_rest(&runtime);
+        let needed = runtime.metrics().stacks.cold - cold;
+        runtime.run(|| end(burst(100, 128 * KIB)));
+        comes_to_rest(&runtime);
+        needed
+    };
+    bursts();
+    let kept = (0..20).any(|_| {
+        let start = Instant::now();
+        // The machine may have stood still.
+        bursts() < 1000 && start.elapsed() < Duration::from_secs(1)
+    });
+    assert!(kept, "they were given back each time");
+}
+
 #[test]
 fn mappings_do_not_grow() {
     let _watchdog = watchdog(240);

@@ -48,11 +48,18 @@ pub(crate) const RECORD_SIZE: usize = if cfg!(feature = "sanitizer") {
     0
 };
 
-/// Memory for the record of a stack whose base frame is apart.
-#[repr(C)]
-#[derive(Debug)]
-pub(crate) struct RecordPlace([Record; IS_ON as usize]);
-const _: () = assert!(!IS_ON || size_of::<RecordPlace>() == RECORD_SIZE);
+/// Memory for the record of a stack whose base frame is apart, which is as `Send` as that frame.
+#[cfg(not(all(feature = "sanitizer", target_os = "linux")))]
+pub(crate) type RecordPlace = ();
+/// As above.
+#[cfg(all(feature = "sanitizer", target_os = "linux"))]
+#[repr(transparent)]
+pub(crate) struct RecordPlace(#[allow(dead_code, reason = "written by address")] Record);
+#[cfg(all(feature = "sanitizer", target_os = "linux"))]
+const _: () = assert!(size_of::<RecordPlace>() == RECORD_SIZE);
+// SAFETY: addresses and a size, used by whoever switches on that stack.
+#[cfg(all(feature = "sanitizer", target_os = "linux"))]
+unsafe impl Send for RecordPlace {}
 
 /// What the sanitizer has to be told about a stack.
 #[repr(C, align(16))]

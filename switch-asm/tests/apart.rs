@@ -52,6 +52,12 @@ fn two_take_turns_and_end() {
 }
 
 #[test]
+fn a_frame_of_no_stack_may_be_sent() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&ApartFrame::new());
+}
+
+#[test]
 fn the_object_is_at_the_base() {
     let stack = DefaultStack::new(64 * 1024).expect("a stack");
     let frame = ApartFrame::new();

@@ -36,7 +36,9 @@ pub(crate) struct StackPool {
     usage: Usage,
     /// Stacks of this worker's given to slabs since those were tidy.
     returned: usize,
-    /// Deep stacks were found since then.
+    /// Some of them since the slabs were last looked at.
+    news: bool,
+    /// Some of them were deep.
     deep: bool,
     /// There may be memory to give back then.
     tidy_at: Option<Instant>,
@@ -54,6 +56,7 @@ impl StackPool {
             usage: Usage::new(Arc::clone(&source.places)),
             source,
             returned: 0,
+            news: false,
             deep: false,
             tidy_at: None,
             examining: false,
@@ -160,6 +163,7 @@ impl StackPool {
     #[inline(never)]
     fn put_surplus(&mut self, stack: SlabStack) {
         self.returned += 1;
+        self.news = true;
         if self.returned.is_multiple_of(PROBE) {
             // SAFETY: its frames are gone (S4).
             self.deep |= unsafe { stack.trim(super::hot::KEEP) }.is_ok_and(|pages| pages > 0);
@@ -188,29 +192,42 @@ impl StackPool {
                 return true;
             }
         }
-        if self.returned > 0 {
-            match self.source.tidy(self.deep) {
-                // At the next sleep again, if there is something left by then.
-                None => {
-                    self.tidy_at = None;
-                    return false;
-                }
-                Some(Step::Later(end)) => {
-                    self.tidy_at = Some(end);
-                    return false;
-                }
-                Some(Step::Worked) => {
-                    // Stacks of this worker's caches may be all that keeps a slab from being idle. The
-                    // next ones come from the oldest slabs.
-                    self.hot.flush();
-                    self.others.iter_mut().for_each(Hot::flush);
-                    return true;
-                }
-                Some(Step::Done) => self.returned = 0,
+        self.returned > 0 && self.tidy_slabs()
+    }
+
+    /// The same beside work, for a worker that is never without: what nobody needed for a while goes back all the same.
+    /// (After deep fibers, whose stacks are not kept for the next, it waits until there is nothing to run.)
+    #[cold]
+    pub(crate) fn tidy_beside_work(&mut self) {
+        self.tidy_slabs();
+    }
+
+    /// Whether that may do something. (The clock is asked after a burst only.)
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        let passed = |at| Instant::now() >= at;
+        self.returned > 0 && !self.deep && self.tidy_at.is_none_or(passed)
+    }
+
+    fn tidy_slabs(&mut self) -> bool {
+        self.news = false;
+        match self.source.tidy(self.deep) {
+            // At the next sleep again, if there is something left by then.
+            None => self.tidy_at = None,
+            Some(Step::Later(end)) => self.tidy_at = Some(end),
+            Some(Step::Worked) => {
+                // Stacks of this worker's caches may be all that keeps a slab from being idle. The
+                // next ones come from the oldest slabs.
+                self.hot.flush();
+                self.others.iter_mut().for_each(Hot::flush);
+                return true;
+            }
+            Some(Step::Done) => {
+                self.returned = 0;
+                self.tidy_at = None;
+                self.deep = false;
             }
         }
-        self.tidy_at = None;
-        self.deep = false;
         false
     }
 
@@ -226,7 +243,8 @@ impl StackPool {
         for hot in std::iter::once(&mut self.hot).chain(&mut self.others) {
             let done = hot.examine(left);
             self.allowance.spend(done.cost);
-            self.deep |= done.deep;
+            // What is in here was trimmed. But stacks that had no room in here are of the same burst.
+            self.deep |= done.deep && self.news;
             left = left.saturating_sub(done.cost);
             if left == 0 {
                 return self.allowance.left > 0;

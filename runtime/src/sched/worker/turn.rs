@@ -71,7 +71,13 @@ impl Worker {
         let turn = or_until(turn, timers.next());
         let turn = match self.draining.get() {
             true => turn,
-            false => or_until(turn, self.stacks.borrow().tidy_at()),
+            false => {
+                let mut stacks = self.stacks.borrow_mut();
+                if turn == Turn::Again && stacks.is_due() {
+                    stacks.tidy_beside_work();
+                }
+                or_until(turn, stacks.tidy_at())
+            }
         };
         stats
             .ready
