@@ -206,6 +206,7 @@ impl Worker {
             return true;
         }
         if !self.draining.replace(true) {
+            self.tidy_at.set(None);
             self.tell_bound();
             for fiber in self.bound.borrow().iter() {
                 // SAFETY: bound fibers are live.

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
 use super::placement::{Holding, LEAST_BAR};
 use super::queues::{FAIRNESS_INTERVAL, Queues};
@@ -48,6 +49,8 @@ pub(super) struct Worker {
     /// Every fiber that has left its stack and has not ended, at its header's `bound_at`. (One in its first run is not there yet.)
     pub(super) bound: RefCell<Vec<FiberPtr>>,
     stacks: RefCell<StackPool>,
+    /// There may be memory of stacks to give back then.
+    pub(super) tidy_at: Cell<Option<Instant>>,
     pub(super) ids: IdSupply,
     span: WorkerSpan,
     /// The root future is being polled: it looks at the queues before it returns.
@@ -155,6 +158,7 @@ impl Worker {
             },
             bound: RefCell::new(Vec::new()),
             stacks: RefCell::new(StackPool::new(Arc::clone(&shared.stacks))),
+            tidy_at: Cell::new(None),
             ids: IdSupply::default(),
             span: WorkerSpan::default(),
             in_turn: Cell::new(false),

@@ -20,7 +20,7 @@ use std::io;
 use switch_asm::stack::Slabs;
 
 pub(crate) use pool::StackPool;
-pub(crate) use source::StackSource;
+pub(crate) use source::{StackSource, Step};
 
 /// `bytes` rounded up to a size class: stacks of one class share slabs and caches. The classes are those
 /// of `Slabs`: whole pages, and eighths of the next power of two.

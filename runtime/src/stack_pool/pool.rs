@@ -40,8 +40,6 @@ pub(crate) struct StackPool {
     news: bool,
     /// Some of them were deep.
     deep: bool,
-    /// There may be memory to give back then.
-    tidy_at: Option<Instant>,
     /// A look at the caches is under way.
     examining: bool,
     allowance: Allowance,
@@ -58,7 +56,6 @@ impl StackPool {
             returned: 0,
             news: false,
             deep: false,
-            tidy_at: None,
             examining: false,
             allowance: Allowance::new(),
         }
@@ -182,59 +179,55 @@ impl StackPool {
     }
 
     /// Takes one step of giving memory back; for a worker that has nothing to run. Of a bounded length:
-    /// a fraction of a millisecond, as a rule. False: nothing is left to do [now](Self::tidy_at).
+    /// a fraction of a millisecond, as a rule.
     #[cold]
-    pub(crate) fn tidy(&mut self) -> bool {
+    pub(crate) fn tidy(&mut self) -> Step {
         self.examining |= self.unexamined_bytes() >= LOOK_AT;
         if self.examining {
             self.examining = self.examine();
             if self.examining {
-                return true;
+                return Step::Worked;
             }
         }
-        self.returned > 0 && self.tidy_slabs()
+        match self.returned {
+            0 => Step::Done,
+            _ => self.tidy_slabs(),
+        }
     }
 
     /// The same beside work, for a worker that is never without: what nobody needed for a while goes back all the same.
     /// (After deep fibers, whose stacks are not kept for the next, it waits until there is nothing to run.)
     #[cold]
-    pub(crate) fn tidy_beside_work(&mut self) {
-        self.tidy_slabs();
+    pub(crate) fn tidy_beside_work(&mut self) -> Step {
+        self.tidy_slabs()
     }
 
-    /// Whether that may do something. (The clock is asked after a burst only.)
+    /// Whether that may do something, if the last step said [later](Step::Later) or not. (The clock is asked after a burst only.)
     #[inline]
-    pub(crate) fn is_due(&self) -> bool {
-        let passed = |at| Instant::now() >= at;
-        self.returned > 0 && !self.deep && self.tidy_at.is_none_or(passed)
+    pub(crate) fn is_due(&self, later: Option<Instant>) -> bool {
+        self.returned > 0 && !self.deep && later.is_none_or(|at| Instant::now() >= at)
     }
 
-    fn tidy_slabs(&mut self) -> bool {
+    fn tidy_slabs(&mut self) -> Step {
         self.news = false;
-        match self.source.tidy(self.deep) {
-            // At the next sleep again, if there is something left by then.
-            None => self.tidy_at = None,
-            Some(Step::Later(end)) => self.tidy_at = Some(end),
-            Some(Step::Worked) => {
+        // If another worker is at it: at the next sleep again, if there is something left by then.
+        let Some(step) = self.source.tidy(self.deep) else {
+            return Step::Done;
+        };
+        match step {
+            Step::Worked => {
                 // Stacks of this worker's caches may be all that keeps a slab from being idle. The
                 // next ones come from the oldest slabs.
                 self.hot.flush();
                 self.others.iter_mut().for_each(Hot::flush);
-                return true;
             }
-            Some(Step::Done) => {
+            Step::Later(_) => {}
+            Step::Done => {
                 self.returned = 0;
-                self.tidy_at = None;
                 self.deep = false;
             }
         }
-        false
-    }
-
-    /// When a worker that sleeps is to [tidy](Self::tidy) again.
-    #[inline]
-    pub(crate) fn tidy_at(&self) -> Option<Instant> {
-        self.tidy_at
+        step
     }
 
     /// Whether there is more to look at, and leave to.

@@ -94,10 +94,11 @@ impl StackSource {
 }
 
 /// What a step of tidying came to.
-pub(super) enum Step {
+pub(crate) enum Step {
+    /// There may be more to do.
     Worked,
     /// There may be something to do then.
     Later(Instant),
-    /// Nothing was left to do.
+    /// Nothing is left to do.
     Done,
 }

@@ -6,6 +6,7 @@ use crate::sched::placement::{Holding, bar};
 use crate::sched::queues::Pick;
 use crate::sched::stats::add;
 use crate::shim::Ordering;
+use crate::stack_pool::Step;
 
 /// Fibers stolen at once: half of a deque can be thousands, and each is moved by itself.
 const MOST_STOLEN: usize = 32;
@@ -141,7 +142,26 @@ impl Worker {
             // Pushers would rely on this worker meanwhile.
             self.stop_searching();
         }
-        let worked = stacks.tidy();
+        self.tidied(stacks.tidy())
+    }
+
+    /// The same, one step, of a worker that has something to run, if it is time.
+    #[inline]
+    pub(super) fn tidy_beside_work(&self) {
+        let mut stacks = self.stacks.borrow_mut();
+        if stacks.is_due(self.tidy_at.get()) && !self.draining.get() {
+            self.tidied(stacks.tidy_beside_work());
+        }
+    }
+
+    /// Whether there may be more to do.
+    fn tidied(&self, step: Step) -> bool {
+        let (again_at, worked) = match step {
+            Step::Worked => (None, true),
+            Step::Later(end) => (Some(end), false),
+            Step::Done => (None, false),
+        };
+        self.tidy_at.set(again_at);
         if worked {
             // A burst is over: its records go the way of its stacks.
             self.context.blocks.flush();

@@ -62,22 +62,16 @@ impl Worker {
         }
         let turn = self.run_fibers();
         self.in_turn.set(false);
-        // Only fibers, in turns, begin to sleep: what is the next now stays the next.
-        let or_until = |turn, next: Option<Instant>| match (turn, next) {
-            (Turn::Sleep, Some(next)) => Turn::SleepUntil(next),
-            (Turn::SleepUntil(end), Some(next)) => Turn::SleepUntil(end.min(next)),
-            (turn, _) => turn,
-        };
-        let turn = or_until(turn, timers.next());
-        let turn = match self.draining.get() {
-            true => turn,
-            false => {
-                let mut stacks = self.stacks.borrow_mut();
-                if turn == Turn::Again && stacks.is_due() {
-                    stacks.tidy_beside_work();
-                }
-                or_until(turn, stacks.tidy_at())
+        let turn = match turn {
+            Turn::Sleep => self.next_alarm().map_or(turn, Turn::SleepUntil),
+            Turn::SleepUntil(end) => {
+                Turn::SleepUntil(self.next_alarm().map_or(end, |next| end.min(next)))
             }
+            Turn::Again => {
+                self.tidy_beside_work();
+                turn
+            }
+            Turn::Exit => turn,
         };
         stats
             .ready
@@ -86,6 +80,16 @@ impl Worker {
             self.publish_load(self.remote().bound.load(Ordering::Relaxed));
         }
         turn
+    }
+
+    /// When a sleep is to end. (Only fibers, in turns, begin to sleep: what is the next now stays the next.)
+    #[inline]
+    fn next_alarm(&self) -> Option<Instant> {
+        let timer = self.context.timers.next();
+        match self.tidy_at.get() {
+            None => timer,
+            Some(tidy) => Some(timer.map_or(tidy, |timer| timer.min(tidy))),
+        }
     }
 
     fn run_fibers(&self) -> Turn {
