@@ -98,7 +98,9 @@ pub(crate) struct Header {
     pub(crate) locals: Locals,
 }
 
-const _: () = assert!(cfg!(feature = "sanitizer") || std::mem::offset_of!(Header, refs) < 64);
+const _: () = assert!(
+    cfg!(any(feature = "sanitizer", sisal_loom)) || std::mem::offset_of!(Header, refs) < 64
+);
 
 /// What few fibers have.
 #[derive(Default)]
