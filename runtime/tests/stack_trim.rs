@@ -213,7 +213,7 @@ fn bursts_that_come_often_keep_their_stacks() {
     if role().is_none() {
         return passes_in_child("bursts_that_come_often_keep_their_stacks", "alone", &[]);
     }
-    const FIBERS: usize = 5000;
+    const FIBERS: usize = 10_000;
     let runtime = runtime(1);
     let burst = || {
         runtime.run(|| end(burst(FIBERS, KIB)));
