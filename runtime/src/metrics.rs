@@ -131,6 +131,10 @@ pub struct WorkerMetrics {
     pub woken: u64,
     /// Sleeps of other workers that this one ended. Each is one write to an eventfd.
     pub wakes: u64,
+    /// Times the worker looked a little longer before it would sleep, because it had been called soon after it slept.
+    pub spins: u64,
+    /// Those after which it slept all the same. The others spared two threads a system call each.
+    pub vain_spins: u64,
     /// Looks at all the other workers for a fresh fiber to steal.
     pub searches: u64,
     /// Searches that found some.
@@ -180,6 +184,8 @@ impl Metrics {
                 watches,
                 woken,
                 wakes,
+                spins,
+                vain_spins,
                 searches,
                 steals,
                 stolen,
@@ -198,6 +204,8 @@ impl Metrics {
             total.watches += watches;
             total.woken += woken;
             total.wakes += wakes;
+            total.spins += spins;
+            total.vain_spins += vain_spins;
             total.searches += searches;
             total.steals += steals;
             total.stolen += stolen;

@@ -6,7 +6,8 @@
 //!
 //! The protocol and why it loses no wake: README.md of this folder, "Sleep and wake".
 
-use crate::shim::{AtomicBool, AtomicUsize, Mutex, Ordering, fence};
+use super::ticks::ticks;
+use crate::shim::{AtomicBool, AtomicUsize, Figure, Mutex, Ordering, fence};
 
 /// Counts over all workers of a runtime. Written under the lock, read without as hints that the
 /// fences make good.
@@ -29,6 +30,8 @@ pub(super) struct SleepFlag {
     /// It is in its reactor. A sleeper that is not yet there, or was just there, may run an async task, and
     /// that may take long: nobody relies on it.
     resting: AtomicBool,
+    /// When its sleep was ended, in ticks.
+    ended_at: Figure,
 }
 
 /// How a sleep ended.
@@ -37,6 +40,8 @@ pub(super) struct SleepEnd {
     pub(super) by_other: bool,
     /// And counted the sleeper as a searcher.
     pub(super) searching: bool,
+    /// In ticks.
+    pub(super) at: u64,
 }
 
 impl SleepFlag {
@@ -47,6 +52,7 @@ impl SleepFlag {
             sent_to_search: AtomicBool::new(false),
             watching: AtomicBool::new(false),
             resting: AtomicBool::new(alone),
+            ended_at: Figure::new(0),
         }
     }
 }
@@ -138,6 +144,7 @@ impl Idle {
             return false;
         }
         flag.asleep.store(false, Ordering::Relaxed);
+        flag.ended_at.store(ticks(), Ordering::Relaxed);
         self.sleepers.fetch_sub(1, Ordering::Relaxed);
         self.stop_watching(flag);
         if search && !flag.sent_to_search.load(Ordering::Relaxed) {
@@ -200,6 +207,7 @@ impl Idle {
         SleepEnd {
             by_other,
             searching,
+            at: flag.ended_at.load(Ordering::Relaxed),
         }
     }
 

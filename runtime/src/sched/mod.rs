@@ -11,6 +11,7 @@ mod shared;
 mod shutdown;
 mod start;
 mod stats;
+mod ticks;
 mod worker;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod park;
 mod run;
 mod search;
+mod spin;
 mod turn;
 
 use std::cell::{Cell, RefCell};
@@ -11,11 +12,13 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use self::spin::Spin;
 use super::placement::{Holding, LEAST_BAR};
 use super::queues::{FAIRNESS_INTERVAL, Queues};
 use super::shared::{Remote, Shared};
 use super::start::Starting;
 use super::stats::add;
+use super::ticks::ticks;
 use crate::current::{self, Context};
 use crate::driver::{Driver, Reactor, Waits};
 use crate::fiber::{Blocks, FiberPtr, IdSupply, Timers, Unwinding, WorkerSpan};
@@ -62,6 +65,7 @@ pub(super) struct Worker {
     reactor: RefCell<Option<Waker>>,
     /// The sleep that was announced has not been ended by this worker yet.
     slept: Cell<bool>,
+    spin: Spin,
     /// It holds back from something fresh.
     holding: Cell<Option<Holding>>,
     /// The load up to which it starts fresh fibers, as far as it knows in this turn.
@@ -166,6 +170,7 @@ impl Worker {
             searching: Cell::new(false),
             reactor: RefCell::new(None),
             slept: Cell::new(false),
+            spin: Spin::new(),
             holding: Cell::new(None),
             bar: Cell::new(LEAST_BAR),
             draining: Cell::new(false),
@@ -193,7 +198,10 @@ impl Worker {
         if self.slept.replace(false) {
             let end = self.shared.idle.wake_up(&remote.sleep);
             self.searching.set(end.searching);
-            add(&remote.stats.woken, u64::from(end.by_other));
+            if end.by_other {
+                add(&remote.stats.woken, 1);
+                self.spin.was_woken(end.at, ticks());
+            }
         }
     }
 

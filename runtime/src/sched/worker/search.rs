@@ -5,6 +5,7 @@ use crate::driver::Turn;
 use crate::sched::placement::{Holding, bar};
 use crate::sched::queues::Pick;
 use crate::sched::stats::add;
+use crate::sched::ticks::ticks;
 use crate::shim::Ordering;
 use crate::stack_pool::Step;
 
@@ -191,6 +192,7 @@ impl Worker {
         if !work {
             add(&remote.stats.sleeps, 1);
             self.slept.set(true);
+            self.spin.slept(ticks());
             let Some(holding) = holding else {
                 return Some(Turn::Sleep);
             };

@@ -6,11 +6,13 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::Worker;
+use super::spin::Look;
 use crate::driver::Turn;
 use crate::fiber::FiberPtr;
 use crate::sched::placement::LEAST_BAR;
 use crate::sched::queues::{FAIRNESS_INTERVAL, Pick};
 use crate::sched::stats::add;
+use crate::sched::ticks::ticks;
 use crate::shim::Ordering;
 
 /// So many times a turn that is shorter than `Config::least_turn` goes on.
@@ -100,7 +102,7 @@ impl Worker {
             interval_left: config.event_interval,
             intervals: 0,
             switches: 0,
-            begun: if config.least_turn > 0 { ticks() } else { 0 },
+            begun: ticks(),
         };
         // Most turns are short: what a look would say is known. But others rely on a searcher until it has told them that it has found
         // something, which the first pick of a stretch does not.
@@ -183,6 +185,14 @@ impl Worker {
         if self.tidy() {
             return Next::End(Turn::Again);
         }
+        match self.spin(way.begun) {
+            Look::Found => {
+                self.end_stretch(way);
+                return Next::Look;
+            }
+            Look::Later => return Next::End(Turn::Again),
+            Look::Nothing => {}
+        }
         if let Some(sleep) = self.fall_asleep() {
             return Next::End(sleep);
         }
@@ -217,10 +227,4 @@ impl Worker {
         self.fair_in.set(if again { 1 } else { FAIRNESS_INTERVAL });
         fiber
     }
-}
-
-/// The processor's clock, for what need not be exact: a reading costs about as much as a switch.
-fn ticks() -> u64 {
-    // SAFETY: every x86-64 processor has it, and nothing here forbids it to user code.
-    unsafe { std::arch::x86_64::_rdtsc() }
 }
