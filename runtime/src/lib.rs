@@ -57,6 +57,7 @@ pub mod net;
 pub mod os;
 mod overflow;
 mod park;
+mod prefetch;
 pub mod process;
 mod runtime;
 mod sched;

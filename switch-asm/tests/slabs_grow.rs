@@ -77,6 +77,72 @@ fn they_grow_and_are_released() {
     drop(slabs.take(16 * KIB).expect("they grow again"));
 }
 
+/// Those that came back last, each once, and what is counted of them; what was never used is not touched for it.
+#[test]
+fn many_at_once() {
+    const FIRST: usize = 64;
+    let slabs = Slabs::new(PAGE);
+    let mut more = Vec::new();
+    // None has come back.
+    let first = slabs.take_some(16 * KIB, 100, &mut more).expect("a stack");
+    assert!(more.is_empty());
+    assert_eq!((slabs.taken(), slabs.cold_takes()), (1, 1));
+    let mut stacks: Vec<_> = (1..FIRST)
+        .map(|_| slabs.take(16 * KIB).expect("a stack"))
+        .collect();
+    stacks.push(first);
+    let bases: Vec<_> = stacks.iter().map(|stack| stack.base()).collect();
+    // Back in order.
+    stacks.drain(..).for_each(drop);
+    // Half of them lose their memory: those that came first.
+    assert!(slabs.tidy(FIRST / 2, FIRST / 2, false));
+    assert_eq!(slabs.cold_takes(), FIRST);
+
+    let last = slabs.take_some(16 * KIB, 0, &mut more).expect("a stack");
+    assert_eq!((last.base(), more.len()), (bases[FIRST - 1], 0));
+    let next = slabs.take_some(16 * KIB, 11, &mut more).expect("a stack");
+    assert_eq!(next.base(), bases[FIRST - 2]);
+    let taken: Vec<_> = more.iter().map(|stack| stack.base()).collect();
+    assert_eq!(
+        taken,
+        bases[FIRST - 13..FIRST - 2],
+        "the last one comes last"
+    );
+    assert_eq!((slabs.taken(), slabs.cold_takes()), (13, FIRST));
+    // As many as there are, some of them without memory.
+    let rest = slabs
+        .take_some(16 * KIB, 1_000, &mut more)
+        .expect("a stack");
+    assert_eq!(more.len(), FIRST - 3);
+    assert_eq!(
+        (slabs.taken(), slabs.cold_takes()),
+        (FIRST, FIRST + FIRST / 2)
+    );
+    let mut all: Vec<_> = more
+        .iter()
+        .chain([&last, &next, &rest])
+        .map(|stack| stack.base())
+        .collect();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), FIRST, "one was given out twice");
+    // They were needed: nothing of this slab goes.
+    slabs.watch();
+    drop((more, last, next, rest));
+    assert!(!slabs.tidy_unneeded(0, 1_000));
+    slabs.watch();
+    let mut more = Vec::new();
+    drop(slabs.take_some(16 * KIB, 7, &mut more).expect("a stack"));
+    drop(more);
+    assert!(slabs.tidy_unneeded(0, 1_000));
+    let before = slabs.cold_takes();
+    let all: Vec<_> = (0..FIRST)
+        .map(|_| slabs.take(16 * KIB).expect("a stack"))
+        .collect();
+    assert_eq!((all.len(), slabs.slab_count()), (FIRST, 1));
+    assert_eq!(slabs.cold_takes() - before, FIRST - 8);
+}
+
 #[test]
 fn from_many_threads() {
     let slabs = Slabs::new(PAGE);

@@ -23,7 +23,6 @@
 mod plant;
 
 use std::alloc::Layout;
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -45,6 +44,7 @@ use super::timers::TimerPlace;
 use super::unwind::Frames;
 use crate::error::JoinError;
 use crate::keep::stays;
+use crate::prefetch::{LINE, prefetch};
 use crate::shim::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 pub(crate) use plant::plant;
@@ -79,6 +79,8 @@ pub(crate) struct Header {
     pub(crate) bound_at: Cell<u32>,
     /// Its place in its worker's timers.
     pub(super) timer_at: TimerPlace,
+    /// Counted by whoever keeps the record's memory: see `block.rs`.
+    pub(super) scheduler: Lent<'static>,
     /// The `timeout`s that it is inside, innermost first.
     pub(super) frames: Frames,
     /// An address in the frame where every unwind of the fiber ends; set while its closure runs.
@@ -87,8 +89,6 @@ pub(crate) struct Header {
     pub(super) left_unwinding: Cell<u32>,
     /// An unwind was begun before.
     pub(super) unwound: Cell<bool>,
-    /// Counted by whoever keeps the record's memory: see `block.rs`.
-    pub(super) scheduler: Lent<'static>,
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) id: FiberId,
     pub(super) spawned_at: &'static Location<'static>,
@@ -216,18 +216,17 @@ impl FiberPtr {
         std::ptr::eq(self.0.as_ptr(), header)
     }
 
-    /// Asks for the part of the stack that a switch touches, or `more` of it.
+    /// Asks for so many lines of what is on the stack, the innermost first.
     ///
     /// # Safety
     /// The fiber is live, started, not running, and the caller is its worker.
     #[inline(always)]
-    pub(crate) unsafe fn prefetch_stack(self, more: bool) {
+    pub(crate) unsafe fn prefetch_stack(self, lines: usize) {
         // SAFETY: by contract.
         let header = unsafe { self.header() };
         let sp = header.sp.get().map_or(0, StackPointer::get);
-        prefetch(sp);
-        if more {
-            prefetch(sp + 64);
+        for line in 0..lines {
+            prefetch(sp + LINE * line);
         }
     }
 
@@ -542,14 +541,6 @@ impl Header {
         }
         queue
     }
-}
-
-/// Asks for the cache line at an address, which need not be one of anything.
-#[inline(always)]
-fn prefetch(address: usize) {
-    let line = std::ptr::without_provenance(address);
-    // SAFETY: a hint, which does not fault.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
 }
 
 impl fmt::Debug for Header {

@@ -71,10 +71,15 @@ impl Queues {
         self.ready.push(fiber);
     }
 
+    #[inline]
+    pub(super) fn push_woken(&self, fiber: FiberPtr) {
+        self.ready.push_woken(fiber);
+    }
+
     /// Woken by the running fiber: likely to use what that one just touched.
     pub(super) fn push_next(&self, fiber: FiberPtr) {
         if let Some(displaced) = self.next.replace(Some(fiber)) {
-            self.push_ready(displaced);
+            self.ready.push_woken(displaced);
         }
     }
 
@@ -158,7 +163,7 @@ impl Queues {
         let mut taken = 0;
         shared.workers[index].inbox.take(|fiber| {
             taken += 1;
-            self.push_ready(fiber);
+            self.ready.push_woken(fiber);
         });
         if taken > 0 {
             add(&shared.workers[index].stats.inbox_pops, taken);

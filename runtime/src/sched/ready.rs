@@ -15,7 +15,14 @@ const GROUP: usize = 4;
 /// The same if there are `MANY` fibers: about as many pages as processors have translations at hand for.
 const LARGE_GROUP: usize = 8;
 const MANY: usize = 2048;
-const _: () = assert!(SEVERAL >= 3 * GROUP && MANY >= 3 * LARGE_GROUP);
+/// Lines of a stack that are asked for, of one that was woken and of one that just yielded; of these another one is at hand unless they are many.
+const LINES_WOKEN: usize = 4;
+const LINES_OF_MANY: usize = 2;
+/// When there are fewer than that nothing is asked for any more.
+const LEAST: usize = 3 * GROUP;
+/// Pops between two looks at whether there are several.
+const LOOK: usize = 32;
+const _: () = assert!(SEVERAL >= LEAST && MANY >= 3 * LARGE_GROUP);
 
 /// Of the first ring.
 const CAPACITY: usize = 64;
@@ -29,10 +36,20 @@ pub(super) struct Ready {
     end: Cell<usize>,
     /// When that is the first, a group is fetched.
     fetch_at: Cell<usize>,
+    /// Those before that were in the ring when there were several.
+    fetch_until: Cell<usize>,
+    /// Of those before that some were woken, and did not just yield.
+    woken_until: Cell<usize>,
     /// The number of slots, a power of two, less one.
     mask: Cell<usize>,
     /// Invariant R: those from `first` to `end`, by the mask, are written.
     slots: UnsafeCell<Slots>,
+}
+
+/// Of two places that the ring has or had.
+#[inline(always)]
+fn is_before(at: usize, other: usize) -> bool {
+    (at.wrapping_sub(other) as isize) < 0
 }
 
 fn slots(capacity: usize) -> Slots {
@@ -47,6 +64,8 @@ impl Ready {
             first: Cell::new(0),
             end: Cell::new(0),
             fetch_at: Cell::new(0),
+            fetch_until: Cell::new(0),
+            woken_until: Cell::new(0),
             mask: Cell::new(CAPACITY - 1),
             slots: UnsafeCell::new(slots(CAPACITY)),
         }
@@ -76,13 +95,20 @@ impl Ready {
         self.end.set(end.wrapping_add(1));
     }
 
+    /// One that waited: it will return to frames further up its stack.
+    #[inline]
+    pub(super) fn push_woken(&self, fiber: FiberPtr) {
+        self.push(fiber);
+        self.woken_until.set(self.end.get());
+    }
+
     #[inline]
     pub(super) fn pop(&self) -> Option<FiberPtr> {
         let (first, len) = (self.first.get(), self.len());
         if len == 0 {
             return None;
         }
-        if len >= SEVERAL && first.wrapping_sub(self.fetch_at.get()) as isize >= 0 {
+        if len >= LEAST && !is_before(first, self.fetch_at.get()) {
             self.fetch(first, len);
         }
         self.first.set(first.wrapping_add(1));
@@ -97,15 +123,27 @@ impl Ready {
     /// once.
     #[inline(never)]
     fn fetch(&self, first: usize, len: usize) {
+        if len >= SEVERAL {
+            self.fetch_until.set(self.end.get());
+        } else if !is_before(first, self.fetch_until.get()) {
+            self.fetch_at.set(first.wrapping_add(LOOK));
+            return;
+        }
         let group = if len >= MANY { LARGE_GROUP } else { GROUP };
         self.fetch_at.set(first.wrapping_add(group));
+        let lines = if is_before(first.wrapping_add(group), self.woken_until.get()) {
+            LINES_WOKEN
+        } else if len >= MANY {
+            LINES_OF_MANY
+        } else {
+            1
+        };
         for at in 0..group {
             let at = first.wrapping_add(at);
             // SAFETY: there are three groups at least. Queued fibers are live, and these are bound here.
             unsafe {
                 self.get(at.wrapping_add(2 * group)).prefetch_record();
-                self.get(at.wrapping_add(group))
-                    .prefetch_stack(group > GROUP);
+                self.get(at.wrapping_add(group)).prefetch_stack(lines);
             }
         }
     }
@@ -130,6 +168,8 @@ impl Ready {
         self.first.set(0);
         self.end.set(len);
         self.fetch_at.set(0);
+        self.fetch_until.set(0);
+        self.woken_until.set(len);
         self.mask.set(larger.len() - 1);
         // SAFETY: nobody has a reference to them (see the type), nor does their destructor call anybody.
         unsafe { *self.slots.get() = larger };

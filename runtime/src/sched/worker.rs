@@ -241,7 +241,7 @@ impl Worker {
         if self.is_on_fiber() {
             self.queues.push_next(fiber);
         } else {
-            self.queues.push_ready(fiber);
+            self.queues.push_woken(fiber);
             self.ask_turn();
         }
     }

@@ -1,7 +1,15 @@
 //! The stacks of one size that a worker keeps for itself: last in, first out, because the top page of the
 //! last one used is in the cache.
 
-use switch_asm::stack::SlabStack;
+use std::io;
+
+use switch_asm::stack::{SlabStack, Stack};
+
+use crate::prefetch::{LINE, prefetch};
+
+/// So many stacks' memory is asked for at a time, and how much of it: see [`Hot::fetch`].
+const GROUP: usize = 8;
+const LINES: usize = 6;
 
 /// What a stack keeps of its depth when it is trimmed. Stacks that did not go deeper are left alone.
 pub(super) const KEEP: usize = 32 * 1024;
@@ -45,6 +53,42 @@ impl Hot {
         let stack = self.stacks.pop()?;
         self.examined = self.examined.min(self.stacks.len());
         Some(stack)
+    }
+
+    /// The same, for a fiber that keeps it. Probably there are more of its kind, which need those below.
+    #[inline]
+    pub(super) fn pop_and_fetch(&mut self) -> Option<SlabStack> {
+        let stack = self.pop();
+        if self.stacks.len().is_multiple_of(GROUP) {
+            self.fetch();
+        }
+        stack
+    }
+
+    /// Puts in what `take` takes, and the one that it returns last, for the next fiber.
+    #[inline(never)]
+    pub(super) fn fill(
+        &mut self,
+        take: impl FnOnce(&mut Vec<SlabStack>) -> io::Result<SlabStack>,
+    ) -> io::Result<()> {
+        let last = take(&mut self.stacks)?;
+        self.stacks.push(last);
+        self.fetch();
+        Ok(())
+    }
+
+    /// Asks for what a fiber writes in its first run, of the stacks that are next. After a burst that is in no cache, nor is there a
+    /// translation for its page at hand; several are looked for at once (see `Ready::fetch`). Where fibers end in their first run the
+    /// same stack is lent again and again, and nothing is asked for.
+    #[inline(never)]
+    fn fetch(&self) {
+        let first = self.stacks.len().saturating_sub(GROUP);
+        for stack in &self.stacks[first..] {
+            let base = stack.base().get();
+            for line in 0..LINES {
+                prefetch(base - LINE * (line + 1));
+            }
+        }
     }
 
     /// The one that was used last. It is there, and stays.

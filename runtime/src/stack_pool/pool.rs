@@ -14,6 +14,8 @@ use super::usage::{self, Usage};
 /// Stacks of the default size that a worker keeps for itself.
 const HOT: usize = 256;
 /// The same for each other size, and for how many sizes.
+/// Stacks of the default size that are taken from the slabs at once, if so many came back: they are behind a lock.
+const BATCH: usize = 16;
 const HOT_OTHER: usize = 32;
 const OTHERS: usize = 8;
 
@@ -77,7 +79,8 @@ impl StackPool {
         let stack = match size {
             None => {
                 if self.hot.is_empty() {
-                    self.hot.push(self.source.take(self.source.default_size)?);
+                    self.hot
+                        .fill(|more| self.source.take_some(BATCH - 1, more))?;
                 }
                 self.hot.lend()
             }
@@ -108,7 +111,7 @@ impl StackPool {
     #[inline]
     pub(crate) fn kept(&mut self, size: Option<usize>) -> SlabStack {
         let stack = match size {
-            None => self.hot.pop(),
+            None => self.hot.pop_and_fetch(),
             Some(_) => self.lent.take(),
         };
         stack.expect("it was lent")

@@ -51,6 +51,15 @@ impl StackSource {
         })
     }
 
+    /// One of the default size. Up to `most` more that came back go into `more`.
+    pub(super) fn take_some(
+        &self,
+        most: usize,
+        more: &mut Vec<SlabStack>,
+    ) -> io::Result<SlabStack> {
+        self.slabs.take_some(self.default_size, most, more)
+    }
+
     pub(super) fn take(&self, size: usize) -> io::Result<SlabStack> {
         self.slabs.take(size)
     }

@@ -23,7 +23,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("current", &["driver", "fiber", "keep", "overflow", "stall"]),
     ("driver", &[]),
     ("error", &["fiber"]),
-    ("fiber", &["current", "error", "keep", "shim"]),
+    ("fiber", &["current", "error", "keep", "prefetch", "shim"]),
     ("fs", &["unblock"]),
     (
         "handle",
@@ -51,6 +51,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("os", &["current", "fs", "net", "process", "time"]),
     ("overflow", &["current", "fiber", "walk"]),
     ("park", &["current", "fiber", "time"]),
+    ("prefetch", &[]),
     ("process", &["current", "io", "unblock"]),
     ("root", &["runtime"]),
     (
@@ -107,7 +108,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "stack_pool",
         ],
     ),
-    ("stack_pool", &["metrics", "shim"]),
+    ("stack_pool", &["metrics", "prefetch", "shim"]),
     ("stall", &["current", "fiber", "shim", "walk"]),
     (
         "sync",

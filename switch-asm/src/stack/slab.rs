@@ -216,13 +216,21 @@ impl Slab {
         };
         shared.taken.store(free.taken(), Ordering::Relaxed);
         drop(free);
-        let stack = SlabStack {
-            shared: Arc::clone(shared),
-            base: grid.base(index),
-            index: index as u32,
-            note: 0,
-        };
-        Ok(Some((stack, cold)))
+        Ok(Some((Shared::stack(shared, index as u32), cold)))
+    }
+
+    /// Takes those of the stacks that came back last, up to `most`; the last one comes last. How many of them hold no memory.
+    pub(super) fn take_returned(&self, most: usize, into: &mut Vec<SlabStack>) -> usize {
+        let shared = &self.shared;
+        let mut free = shared.free();
+        let left = free.returned.len().saturating_sub(most);
+        let cold = free.clean.saturating_sub(left);
+        free.clean -= cold;
+        free.unneeded = free.unneeded.min(left);
+        let taken = free.returned.drain(left..);
+        into.extend(taken.map(|index| Shared::stack(shared, index)));
+        shared.taken.store(free.taken(), Ordering::Relaxed);
+        cold
     }
 
     /// Gives back all memory of stacks that are spare and hold some: of
@@ -340,6 +348,16 @@ impl Shared {
             base
         };
         lowest..top.saturating_sub(keep) & !(PAGE_SIZE - 1)
+    }
+
+    /// One that was taken just now.
+    fn stack(this: &Arc<Shared>, index: u32) -> SlabStack {
+        SlabStack {
+            shared: Arc::clone(this),
+            base: this.grid.base(index as usize),
+            index,
+            note: 0,
+        }
     }
 
     fn free(&self) -> MutexGuard<'_, Free> {

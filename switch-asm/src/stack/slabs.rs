@@ -125,6 +125,41 @@ impl Slabs {
     /// As [`Slab::new`] and [`Slab::take`]. If there is no room for a large slab
     /// a smaller one is tried first; the error is that of a single stack.
     pub fn take(&self, stack_size: usize) -> io::Result<SlabStack> {
+        self.take_and(stack_size, |_| 0)
+    }
+
+    /// [`take`](Slabs::take), and puts into `more` up to `most` others of that size which came back and are in the same slab: many for
+    /// little more than the price of one.
+    ///
+    /// ```
+    /// use switch_asm::stack::Slabs;
+    ///
+    /// let slabs = Slabs::new(4096);
+    /// drop([(); 20].map(|()| slabs.take(16 * 1024)));
+    /// let mut more = Vec::new();
+    /// let stack = slabs.take_some(16 * 1024, 7, &mut more)?;
+    /// assert_eq!((more.len(), slabs.taken()), (7, 8));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Slabs::take).
+    pub fn take_some(
+        &self,
+        stack_size: usize,
+        most: usize,
+        more: &mut Vec<SlabStack>,
+    ) -> io::Result<SlabStack> {
+        self.take_and(stack_size, |slab| slab.take_returned(most, more))
+    }
+
+    /// Takes a stack, and has `also` take more from the same slab; `also` says how many of those are without memory.
+    fn take_and(
+        &self,
+        stack_size: usize,
+        also: impl FnOnce(&Slab) -> usize,
+    ) -> io::Result<SlabStack> {
         let size = Slabs::size_class(stack_size)?;
         let mut classes = self.shared.classes();
         let class = classes.entry(size).or_default();
@@ -143,9 +178,13 @@ impl Slabs {
                 Err(error) => failure = Some(error),
             }
         }
-        if let Some((at, stack)) = found {
+        if let Some((at, (stack, cold))) = found {
             class.at = at;
-            return Ok(self.shared.count(stack));
+            let cold = usize::from(cold) + also(&class.slabs[at]);
+            if cold > 0 {
+                self.shared.cold.fetch_add(cold, Ordering::Relaxed);
+            }
+            return Ok(stack);
         }
         if let Some(error) = failure {
             return Err(error);
@@ -162,10 +201,11 @@ impl Slabs {
             }
         };
         // Not kept if it has no stack to give.
-        let stack = slab.take_any()?.expect("a new slab has its stacks");
+        let (stack, _) = slab.take_any()?.expect("a new slab has its stacks");
         class.at = class.slabs.len();
         class.slabs.push(slab);
-        Ok(self.shared.count(stack))
+        self.shared.cold.fetch_add(1, Ordering::Relaxed);
+        Ok(stack)
     }
 
     /// Takes one step towards holding no more than about `keep` stacks that are
@@ -321,14 +361,6 @@ fn can_go(slab: &Slab, which: Which, spare: usize, keep: usize) -> bool {
 }
 
 impl Shared {
-    /// Counts a stack that is given out.
-    fn count(&self, (stack, cold): (SlabStack, bool)) -> SlabStack {
-        if cold {
-            self.cold.fetch_add(1, Ordering::Relaxed);
-        }
-        stack
-    }
-
     fn classes(&self) -> MutexGuard<'_, BTreeMap<usize, Class>> {
         // Nothing under the lock panics half-way.
         self.classes.lock().unwrap_or_else(PoisonError::into_inner)
