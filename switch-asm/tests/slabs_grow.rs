@@ -130,6 +130,7 @@ fn many_at_once() {
     slabs.watch();
     drop((more, last, next, rest));
     assert!(!slabs.tidy_unneeded(0, 1_000));
+    assert!(slabs.is_untidy(FIRST - 1), "all of them hold memory");
     slabs.watch();
     let mut more = Vec::new();
     drop(slabs.take_some(16 * KIB, 7, &mut more).expect("a stack"));
