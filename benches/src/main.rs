@@ -106,15 +106,22 @@ fn compare(arguments: Run, all: bool) -> ExitCode {
         rounds: arguments.rounds,
         program: None,
     };
+    let mut rows = names(&options);
+    if all {
+        rows.extend(beyond().filter(|name| wanted(&options, name)));
+    }
+    if rows.is_empty() {
+        let part = options.only.unwrap_or_default();
+        let more = if all {
+            ""
+        } else {
+            ", and `all --list` those of `all`"
+        };
+        eprintln!("no row has `{part}` in its name: `--list` prints all names{more}");
+        return ExitCode::FAILURE;
+    }
     if arguments.list {
-        for name in names(&options) {
-            println!("{name}");
-        }
-        if all {
-            beyond()
-                .filter(|name| wanted(&options, name))
-                .for_each(|name| println!("{name}"));
-        }
+        rows.iter().for_each(|name| println!("{name}"));
         return ExitCode::SUCCESS;
     }
     let mut progress = |line: &str| eprintln!("{line}");

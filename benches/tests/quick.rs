@@ -130,3 +130,19 @@ fn check_servers(count: usize, rows: io::Result<Vec<Row>>) {
         }
     }
 }
+
+/// Not an empty table.
+#[test]
+fn a_name_that_no_row_has_is_an_error() {
+    for all in [&["all"][..], &[]] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sisal-benches"));
+        let ended = command.args(all).args(["--only", "no such row"]).output();
+        let ended = ended.expect("the program can be started");
+        assert!(!ended.status.success() && ended.stdout.is_empty());
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(
+            said.contains("no row has `no such row` in its name"),
+            "{said}"
+        );
+    }
+}
