@@ -73,16 +73,16 @@ pub(crate) struct Header {
     /// From the end of its first run, which did not end it, until its own end takes it, or for ever. (No `Option`, for
     /// which it would be written in other pieces than it is read, so that the processor has to wait for them.)
     pub(super) stack: Cell<MaybeUninit<SlabStack>>,
-    /// The base of its stack.
-    pub(super) base: Cell<Option<StackPointer>>,
+    /// The `timeout`s that it is inside, innermost first.
+    pub(super) frames: Frames,
     /// Its place in its worker's list of bound fibers.
     pub(crate) bound_at: Cell<u32>,
     /// Its place in its worker's timers.
     pub(super) timer_at: TimerPlace,
     /// Counted by whoever keeps the record's memory: see `block.rs`.
     pub(super) scheduler: Lent<'static>,
-    /// The `timeout`s that it is inside, innermost first.
-    pub(super) frames: Frames,
+    /// The base of its stack.
+    pub(super) base: Cell<Option<StackPointer>>,
     /// An address in the frame where every unwind of the fiber ends; set while its closure runs.
     pub(super) root: Cell<usize>,
     /// See `Unwinding`.
@@ -91,9 +91,9 @@ pub(crate) struct Header {
     pub(super) unwound: Cell<bool>,
     pub(super) join_waker: UnsafeCell<Option<Waker>>,
     pub(super) id: FiberId,
-    pub(super) spawned_at: &'static Location<'static>,
     /// Spans that it is in while it is not on its stack.
     pub(super) entered: Entered,
+    pub(super) spawned_at: &'static Location<'static>,
     extra: Option<Box<Extra>>,
     pub(crate) locals: Locals,
 }
