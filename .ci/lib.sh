@@ -4,7 +4,7 @@
 # Tests that have to run, at the least: a script that ran fewer has lost some.
 # Raise a floor when tests are added; lower it only with a reason in the commit.
 export FLOOR_WORKSPACE=1600
-export FLOOR_LOOM=82
+export FLOOR_LOOM=84
 export FLOOR_MIRI=96
 export FLOOR_ASAN_RUNTIME=490
 export FLOOR_STD=375

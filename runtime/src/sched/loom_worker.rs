@@ -46,7 +46,18 @@ pub(super) fn start_made(
     made: impl FnOnce(&Worker) + Send + 'static,
     task: impl Fn(&Worker) + Send + 'static,
 ) -> JoinHandle<()> {
-    start_in_time(shared, index, deque, true, made, task)
+    start_in_time(shared, index, deque, true, made, task, |_| ())
+}
+
+/// The same; after each sleep it calls `stirred`: what an async task does that was woken with the worker.
+pub(super) fn start_stirred(
+    shared: &Arc<Shared>,
+    index: usize,
+    deque: Deque<FiberPtr>,
+    made: impl FnOnce(&Worker) + Send + 'static,
+    stirred: impl Fn(&Worker) + Send + 'static,
+) -> JoinHandle<()> {
+    start_in_time(shared, index, deque, true, made, |_| (), stirred)
 }
 
 /// The same as `start_with`, and its timers never come.
@@ -56,7 +67,7 @@ pub(super) fn start_timeless(
     deque: Deque<FiberPtr>,
     task: impl Fn(&Worker) + Send + 'static,
 ) -> JoinHandle<()> {
-    start_in_time(shared, index, deque, false, |_| (), task)
+    start_in_time(shared, index, deque, false, |_| (), task, |_| ())
 }
 
 fn start_in_time(
@@ -66,6 +77,7 @@ fn start_in_time(
     timers: bool,
     made: impl FnOnce(&Worker) + Send + 'static,
     task: impl Fn(&Worker) + Send + 'static,
+    stirred: impl Fn(&Worker) + Send + 'static,
 ) -> JoinHandle<()> {
     let shared = Arc::clone(shared);
     let run = move || {
@@ -95,6 +107,7 @@ fn start_in_time(
             if waits {
                 worker.stir();
             }
+            stirred(&worker);
         }
         assert!(worker.queues.is_empty(), "an exit leaves a fiber behind");
         assert!(worker.bound.borrow().is_empty(), "or on its stack");

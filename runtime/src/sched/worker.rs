@@ -35,6 +35,10 @@ mod loom_worker;
 mod loom_placement;
 
 #[cfg(all(test, sisal_loom))]
+#[path = "loom_search.rs"]
+mod loom_search;
+
+#[cfg(all(test, sisal_loom))]
 #[path = "loom_park.rs"]
 mod loom_park;
 
