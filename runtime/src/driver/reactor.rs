@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, RuntimeMetrics};
+use tokio::task::coop::unconstrained;
 use tokio::time::sleep;
 
 use super::blocking::BlockingThreads;
@@ -74,6 +75,7 @@ impl Driver {
     pub(crate) fn drive(&self, mut turn: impl FnMut(&Waker) -> Turn) {
         self.runtime.block_on(async {
             let mut alarm = pin!(sleep(Duration::ZERO));
+            let mut set_for = None;
             poll_fn(|cx| {
                 let entered = self.foreign.as_ref().map(Handle::enter);
                 let turn = turn(cx.waker());
@@ -89,13 +91,15 @@ impl Driver {
                     }
                     Turn::Sleep => Poll::Pending,
                     Turn::SleepUntil(end) => {
-                        // One that is set for that time, as after most events, is left alone.
-                        if alarm.deadline() != end.into() || alarm.is_elapsed() {
+                        // One that is set for that time, as after most events, is left alone: it has the waker, which is the
+                        // same in every poll, and tokio polls again when it is time.
+                        if set_for != Some(end) || alarm.is_elapsed() {
+                            set_for = Some(end);
                             alarm.as_mut().reset(end.into());
-                        }
-                        // It leaves the waker there, and tokio polls again when it is time.
-                        if alarm.as_mut().poll(cx).is_ready() {
-                            cx.waker().wake_by_ref();
+                            // Without a budget it would not get as far as the waker.
+                            if pin!(unconstrained(alarm.as_mut())).poll(cx).is_ready() {
+                                cx.waker().wake_by_ref();
+                            }
                         }
                         Poll::Pending
                     }

@@ -5,7 +5,7 @@
 //! # Who may touch what, when
 //!
 //! 1. `state`, `refs` and the fields without a cell: any thread that holds a reference.
-//! 2. `home`, `sp`, `link`, `stack`, `base`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `timer_at`, `frames`,
+//! 2. `home`, `sp`, `link`, `stack`, `base`, `pending`, `depth`, `shield`, `ready_ops`, `bound_at`, `timer_at`, `timer`, `frames`,
 //!    `root`, `left_unwinding`, `unwound`, `locals`, `entered`: the fiber's worker, and the fiber itself while it runs
 //!    there (which is the same thread, S1). The cells of `extra.span` too; whoever refuses or frees the
 //!    record closes it.
@@ -40,7 +40,7 @@ use super::locals::Locals;
 use super::schedule::{Lent, OnEnd};
 use super::span::{Entered, TaskSpan};
 use super::state::State;
-use super::timers::TimerPlace;
+use super::timers::{TimerPlace, TimerTimes};
 use super::unwind::Frames;
 use crate::error::JoinError;
 use crate::keep::stays;
@@ -68,19 +68,18 @@ pub(crate) struct Header {
     pub(crate) ready_ops: Cell<u32>,
     pub(crate) next: AtomicPtr<Header>,
     refs: AtomicUsize,
-    pub(super) vtable: &'static Vtable,
 
     /// From the end of its first run, which did not end it, until its own end takes it, or for ever. (No `Option`, for
     /// which it would be written in other pieces than it is read, so that the processor has to wait for them.)
     pub(super) stack: Cell<MaybeUninit<SlabStack>>,
-    /// The `timeout`s that it is inside, innermost first.
-    pub(super) frames: Frames,
     /// Its place in its worker's list of bound fibers.
     pub(crate) bound_at: Cell<u32>,
     /// Its place in its worker's timers.
     pub(super) timer_at: TimerPlace,
+    pub(super) timer: TimerTimes,
     /// Counted by whoever keeps the record's memory: see `block.rs`.
     pub(super) scheduler: Lent<'static>,
+
     /// The base of its stack.
     pub(super) base: Cell<Option<StackPointer>>,
     /// An address in the frame where every unwind of the fiber ends; set while its closure runs.
@@ -93,13 +92,21 @@ pub(crate) struct Header {
     pub(super) id: FiberId,
     /// Spans that it is in while it is not on its stack.
     pub(super) entered: Entered,
+
+    pub(super) vtable: &'static Vtable,
+    /// The `timeout`s that it is inside, innermost first.
+    pub(super) frames: Frames,
     pub(super) spawned_at: &'static Location<'static>,
     extra: Option<Box<Extra>>,
     pub(crate) locals: Locals,
 }
 
+/// Cache lines: what a switch touches; a timer and a wake; the rest; an end.
 const _: () = assert!(
-    cfg!(any(feature = "sanitizer", sisal_loom)) || std::mem::offset_of!(Header, refs) < 64
+    cfg!(any(feature = "sanitizer", sisal_loom))
+        || std::mem::offset_of!(Header, stack) == LINE
+            && std::mem::offset_of!(Header, base) == 2 * LINE
+            && std::mem::offset_of!(Header, vtable) == 3 * LINE
 );
 
 /// What few fibers have.
@@ -209,11 +216,6 @@ impl FiberPtr {
     pub(super) fn prefetch_timer(self) {
         self.prefetch_record();
         prefetch(self.0.as_ptr().addr() + std::mem::offset_of!(Header, timer_at));
-    }
-
-    /// Whether that is its header.
-    pub(super) fn is(self, header: &Header) -> bool {
-        std::ptr::eq(self.0.as_ptr(), header)
     }
 
     /// Asks for so many lines of what is on the stack, the innermost first.

@@ -202,6 +202,8 @@ impl<S: AsFd> Source<S> {
             false => Direction::Write,
         };
         let mut registration = self.registration()?;
+        let mut deadline = Deadline::new(wait.timeout());
+        let mut over = false;
         // Relaxed: at worst there is a look too many, or a wait that ends at once.
         let mut drained = direction == Direction::Read && self.drained.load(Ordering::Relaxed);
         loop {
@@ -214,14 +216,25 @@ impl<S: AsFd> Source<S> {
                     return done.map_err(Into::into);
                 }
             }
+            if over {
+                return Err(Errno::AGAIN.into());
+            }
             // Relaxed: set by an earlier read, of whose data it says something.
-            if wait != Wait::Ever || interest.is_error() || self.urgent.load(Ordering::Relaxed) {
+            if interest.is_error() || self.urgent.load(Ordering::Relaxed) {
                 break;
             }
             let Some(place) = self.places.claim(direction) else {
                 break;
             };
-            match place.wait(running, &registration, direction) {
+            let end = deadline.get();
+            if let Some(end) = end {
+                time::call_at(running, end);
+            }
+            let ended = place.wait(running, &registration, direction);
+            if end.is_some() {
+                over = time::is_over(running);
+            }
+            match ended {
                 Ok(Wakeup::LookAgain) => {}
                 Ok(Wakeup::Closed) => break,
                 Err(Gone) => {
@@ -231,7 +244,7 @@ impl<S: AsFd> Source<S> {
             }
         }
         drop(registration);
-        self.in_list(interest, Deadline::new(wait.timeout()), attempt)
+        self.in_list(interest, deadline, attempt)
     }
 
     /// Makes an attempt if, as far as the reactor knows, it finds something. `None`: it finds nothing.

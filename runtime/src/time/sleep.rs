@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::timer;
+use super::{call_at, timer};
 use crate::current::{self, ThreadState};
 use crate::fiber::Running;
 
@@ -66,25 +66,19 @@ fn refuse() -> ! {
 
 #[inline(always)]
 fn on_fiber(running: Running, deadline: Instant) {
-    /// Takes the fiber out of the timers, also when it unwinds.
-    struct Timed {
-        running: Running,
-        tick: u64,
-    }
+    /// Also when it unwinds: nothing of its later waits is called for by this.
+    struct Timed(Running);
     impl Drop for Timed {
         fn drop(&mut self) {
-            if self.running.header().is_timed() {
-                current::timers(|timers| timers.remove(self.running, self.tick));
-            }
+            self.0.header().waits_for_no_time();
         }
     }
-    let timed = Timed {
-        running,
-        tick: current::timers(|timers| timers.insert(running, deadline)),
-    };
-    while timed.running.header().is_timed() {
-        timed.running.park();
+    call_at(running, deadline);
+    let timed = Timed(running);
+    while timed.0.header().is_timed() {
+        timed.0.park();
     }
+    std::mem::forget(timed);
 }
 
 /// [`sleep`] for milliseconds, as code older than `Duration` spells it.

@@ -10,7 +10,7 @@ use crate::fiber::block::{self, Blocks};
 use crate::fiber::locals::Locals;
 use crate::fiber::span::Entered;
 use crate::fiber::state::State;
-use crate::fiber::timers::TimerPlace;
+use crate::fiber::timers::{TimerPlace, TimerTimes};
 use crate::fiber::unwind::Frames;
 use crate::shim::{AtomicPtr, AtomicU32, AtomicUsize};
 
@@ -39,6 +39,7 @@ pub(crate) fn plant(seed: Seed<'_>, blocks: Option<&Blocks>, vtable: &'static Vt
         base: Cell::new(None),
         bound_at: Cell::new(u32::MAX),
         timer_at: TimerPlace::new(),
+        timer: TimerTimes::new(),
         frames: Frames::new(),
         root: Cell::new(0),
         left_unwinding: Cell::new(0),

@@ -120,6 +120,8 @@ impl Worker {
         // SAFETY: on this worker's stack; prepared just now.
         let after = self.on(fiber, || unsafe { fiber::start(fresh) });
         if after == AfterSwitch::FINISH {
+            // A wait that it had no need to park for may have left it there.
+            self.context.timers.forget(header);
             self.stacks.borrow_mut().returned(size, place);
             self.publish_load(others);
             // SAFETY: the fiber's own reference was not given up yet.
@@ -145,6 +147,7 @@ impl Worker {
     fn finish(&self, fiber: FiberPtr) {
         // SAFETY: the fiber's own reference, adopted here, was not given up yet.
         let ended = unsafe { FiberRef::adopt(fiber) };
+        self.context.timers.forget(&ended);
         // SAFETY: on this worker's stack, after `FINISH`: S4, its body has returned.
         let stack = unsafe { ended.take_stack() };
         let mut stacks = self.stacks.borrow_mut();

@@ -60,7 +60,12 @@ impl Worker {
         add(&stats.turns, 1);
         let timers = &self.context.timers;
         if !timers.is_empty() {
-            timers.fire();
+            timers.fire(|fiber| {
+                if !self.wake(fiber, 0) {
+                    // SAFETY: those that a timer calls for are live.
+                    unsafe { fiber.wake(0) };
+                }
+            });
         }
         let turn = self.run_fibers();
         self.in_turn.set(false);
