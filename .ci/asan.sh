@@ -68,7 +68,7 @@ files=(cancel cancel_moved catch_loops join join_ends join_future left_waits loc
     sync_channel_stress sync_condvar sync_misbehaved sync_mpmc sync_mpmc_streams sync_mpsc sync_mpsc_waits sync_mutex sync_once sync_oneshot
     sync_properties sync_rwlock sync_semaphore
     # Buffers that go to other threads and come back, or do not.
-    fs_waits io_blocking io_copy io_nonblocking io_nonblocking_random io_nonblocking_seek io_stdio net_udp net_unix net_waits net_worker_stack
+    fs_waits io_blocking io_copy io_nonblocking io_nonblocking_random io_nonblocking_seek io_stdio net_udp net_timeouts_left net_unix net_waits net_worker_stack
     process_waits)
 skip_runtime=(
     # Counts allocations, of which the sanitizer keeps what is freed.

@@ -131,9 +131,9 @@ pub struct WorkerMetrics {
     pub woken: u64,
     /// Sleeps of other workers that this one ended. Each is one write to an eventfd.
     pub wakes: u64,
-    /// Times the worker looked a little longer before it would sleep, because it had been called soon after it slept.
+    /// Times the worker looked a little longer before it would sleep, because it had been called soon after it last slept.
     pub spins: u64,
-    /// Those after which it slept all the same. The others spared two threads a system call each.
+    /// Those that found nothing. The others saved a sleep.
     pub vain_spins: u64,
     /// Looks at all the other workers for a fresh fiber to steal.
     pub searches: u64,

@@ -153,6 +153,11 @@ impl AsyncTasks {
 pub(crate) struct Reactor(Handle);
 
 impl Reactor {
+    /// Whether there are async tasks, ready or waiting, on this worker.
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.0.metrics().num_alive_tasks() > 0
+    }
+
     /// Runs `f`, which does not switch, with this reactor current: in a fiber another may be, by
     /// `Builder::tokio` or by a guard of the user's.
     pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {

@@ -571,6 +571,7 @@ unsafe fn dealloc(fiber: FiberPtr) {
     // the closure's or the result's to drop, and nothing that has to stay on the fiber's thread: `locals` drops nothing.
     unsafe {
         let header = &mut *fiber.0.as_ptr();
+        debug_assert!(!header.is_timed(), "a timer has a fiber that is no more");
         let layout = header.vtable.layout;
         let scheduler = (&raw const header.scheduler).read();
         if header.has_leftovers() {

@@ -52,6 +52,9 @@ impl Shared {
         let workers = self.workers.iter().zip(worker_ended).map(|(w, ended)| {
             let get = |figure: &Figure| figure.load(Ordering::Relaxed);
             let stats = &w.stats;
+            // Before those that they are never more than.
+            let vain_spins = get(&stats.vain_spins);
+            let woken = get(&stats.woken);
             WorkerMetrics {
                 spawned: w.count.spawned.load(Ordering::Relaxed),
                 ended,
@@ -63,10 +66,10 @@ impl Shared {
                 switches: get(&stats.switches),
                 sleeps: get(&stats.sleeps),
                 watches: get(&stats.watches),
-                woken: get(&stats.woken),
+                woken,
                 wakes: get(&stats.wakes),
                 spins: get(&stats.spins),
-                vain_spins: get(&stats.vain_spins),
+                vain_spins,
                 searches: get(&stats.searches),
                 steals: get(&stats.steals),
                 stolen: get(&stats.stolen),

@@ -13,9 +13,9 @@ use super::usage::{self, Usage};
 
 /// Stacks of the default size that a worker keeps for itself.
 const HOT: usize = 256;
-/// The same for each other size, and for how many sizes.
-/// Stacks of the default size that are taken from the slabs at once, if so many came back: they are behind a lock.
+/// So many of them are taken from the slabs at once, if so many came back: they are behind a lock.
 const BATCH: usize = 16;
+/// The same for each other size, and for how many sizes.
 const HOT_OTHER: usize = 32;
 const OTHERS: usize = 8;
 

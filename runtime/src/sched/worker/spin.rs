@@ -1,17 +1,20 @@
 //! Whether a worker that has nothing to run looks a little longer before it sleeps.
 //!
 //! A sleep that another thread ends takes the kernel of both some microseconds. So a worker that was called soon after it slept looks for a while
-//! first: for twice as long as such an end takes, because who calls may have to be woken for that itself. Whether a sleep or a look would have been better
-//! is known only afterwards; in this way a wrong choice costs a small multiple of the right one (A. Karlin, K. Li, M. Manasse, S. Owicki,
-//! "Empirical studies of competitive spinning for a shared-memory multiprocessor", SOSP 1991). After a look for nothing it takes
-//! twice as many short sleeps to the next, so looks that never help, as where two workers share a processor, cost little.
+//! first: for twice as long as such an end takes, because who calls may have to be woken for that itself. Which of the two would have been better is known
+//! only afterwards; in the manner of A. Karlin, K. Li, M. Manasse, S. Owicki, "Empirical studies of competitive spinning for a
+//! shared-memory multiprocessor", SOSP 1991, the time spent is held against what it saves:
 //!
-//! A look changes nothing that others see: to them the worker is awake.
+//! - After a look for nothing it takes twice as many short sleeps to the next, so looks that never help, as where two workers share a processor, cost little.
+//! - What looks find saves a sleep each. If they have taken much longer than those sleeps would have, they stop, as after a look for nothing.
+//!
+//! A worker that looks sets no flag: to others it is awake, and if it searches they rely on it as on any searcher.
 
 use std::cell::Cell;
 use std::hint::spin_loop;
 
 use super::Worker;
+use crate::sched::queues::Pick;
 use crate::sched::stats::add;
 use crate::sched::ticks::ticks;
 
@@ -19,6 +22,11 @@ use crate::sched::ticks::ticks;
 /// idle, 25 in a virtual machine where it is.) In models, where time stands still, a look is one look.
 const WAKE_TAKES: u64 = if cfg!(sisal_loom) { 0 } else { 10_000 };
 const WAKE_TAKES_MOST: u64 = 5 * WAKE_TAKES;
+
+/// What a sleep and its end take of processor time, about: some 4 µs.
+const SLEEP_COSTS: i64 = 10_000;
+/// So much more than the sleeps that they saved may looks have taken, and so much less is remembered: some 100 µs.
+const LEEWAY: i64 = 25 * SLEEP_COSTS;
 
 /// Short sleeps before the first look. In a model it is before the first sleep.
 const WANTED_FIRST: u32 = if cfg!(sisal_loom) { 0 } else { 1 };
@@ -35,6 +43,8 @@ pub(super) struct Spin {
     wanted: Cell<u32>,
     /// The same after the next look for nothing.
     then_wanted: Cell<u32>,
+    /// What looks have saved, less what they have taken.
+    saved: Cell<i64>,
     slept_at: Cell<u64>,
     /// From the call that ends a sleep until the worker runs, on average.
     wake_takes: Cell<u64>,
@@ -45,6 +55,7 @@ impl Spin {
         Spin {
             wanted: Cell::new(WANTED_FIRST),
             then_wanted: Cell::new(1),
+            saved: Cell::new(0),
             slept_at: Cell::new(0),
             wake_takes: Cell::new(WAKE_TAKES),
         }
@@ -60,7 +71,7 @@ impl Spin {
         self.slept_at.set(now);
     }
 
-    /// Another thread ended it, at that time.
+    /// It was not ended by its time or an event, but by somebody who had work, at that time.
     pub(super) fn was_woken(&self, at: u64, now: u64) {
         // Clocks of two processors: "before" may be a little after.
         let took = now.saturating_sub(at).min(WAKE_TAKES_MOST);
@@ -70,8 +81,17 @@ impl Spin {
         }
     }
 
-    fn found(&self) {
-        self.then_wanted.set((self.then_wanted.get() / 2).max(1));
+    /// A look of so many ticks was as good as a sleep.
+    fn found(&self, took: u64) {
+        let gain = SLEEP_COSTS.saturating_sub_unsigned(took);
+        let saved = self.saved.get().saturating_add(gain).min(LEEWAY);
+        self.saved.set(saved);
+        if gain > 0 {
+            self.then_wanted.set((self.then_wanted.get() / 2).max(1));
+        } else if saved < -LEEWAY {
+            self.saved.set(0);
+            self.found_nothing();
+        }
     }
 
     fn found_nothing(&self) {
@@ -83,35 +103,43 @@ impl Spin {
 
 /// What a look came to.
 pub(super) enum Look {
-    /// There is something.
-    Found,
-    /// The turn is old: tokio's tasks, timers and I/O come before a look.
+    Found(Pick),
+    /// Timers and I/O come first: the turn is old.
     Later,
     /// It is time to sleep.
     Nothing,
 }
 
 impl Worker {
-    /// Nothing to run, in a turn that began at `turn_begun`: looks for a while, if that may pay.
+    /// Nothing to run: looks for a while, if that may pay. `has_run` something in the turn that began at `turn_begun`.
     #[inline]
-    pub(super) fn spin(&self, turn_begun: u64) -> Look {
+    pub(super) fn look_longer(&self, turn_begun: u64, has_run: bool) -> Look {
         match self.spin.wanted.get() {
-            0 => self.look_longer(turn_begun),
+            0 => self.spin(turn_begun, has_run),
             _ => Look::Nothing,
         }
     }
 
     #[cold]
-    fn look_longer(&self, turn_begun: u64) -> Look {
-        let (shared, stats) = (&self.shared, &self.remote().stats);
+    fn spin(&self, turn_begun: u64, has_run: bool) -> Look {
         let (begun, worth) = (ticks(), self.spin.worth());
-        if begun.wrapping_sub(turn_begun) > worth {
+        // A task that is ready, or will be, would wait for the end of each look; nobody tells whether one is.
+        if self.context.reactor.has_tasks() {
+            return Look::Nothing;
+        }
+        // Not two turns in a row, whatever an empty one takes.
+        if has_run && begun.wrapping_sub(turn_begun) > worth {
+            if self.searching.get() {
+                // Pushers would rely on this worker while it is elsewhere.
+                self.stop_searching();
+            }
             return Look::Later;
         }
         if self.searching.get() && !self.may_start() {
             // Pushers would rely on this worker meanwhile.
             self.stop_searching();
         }
+        let (shared, stats) = (&self.shared, &self.remote().stats);
         add(&stats.spins, 1);
         let is_alone = self.queues.is_alone();
         let has_fresh = || match is_alone {
@@ -119,9 +147,12 @@ impl Worker {
             false => self.searching.get() && shared.has_fresh(),
         };
         for round in 0_u32.. {
-            if !self.remote().inbox.is_empty() || (round % FRESH_INTERVAL == 0 && has_fresh()) {
-                self.spin.found();
-                return Look::Found;
+            // What is fresh somebody else may have by now.
+            if (!self.remote().inbox.is_empty() || (round % FRESH_INTERVAL == 0 && has_fresh()))
+                && let Some(pick) = self.find()
+            {
+                self.spin.found(ticks().wrapping_sub(begun));
+                return Look::Found(pick);
             }
             if ticks().wrapping_sub(begun) >= worth || shared.shutdown.is_closed() {
                 break;
@@ -136,7 +167,7 @@ impl Worker {
 
 #[cfg(all(test, not(sisal_loom)))]
 mod tests {
-    use super::{MOST_WANTED, Spin, WAKE_TAKES, WAKE_TAKES_MOST};
+    use super::{LEEWAY, MOST_WANTED, SLEEP_COSTS, Spin, WAKE_TAKES, WAKE_TAKES_MOST};
 
     /// A sleep of so many ticks, the end of which takes as long as is expected.
     fn sleep(spin: &Spin, ticks: u64) {
@@ -162,7 +193,7 @@ mod tests {
         assert_eq!(spin.wanted.get(), 1);
         assert_eq!(short_sleeps(&spin), 1);
         // And looks that find something go on.
-        spin.found();
+        spin.found(0);
         assert_eq!(spin.wanted.get(), 0);
     }
 
@@ -178,12 +209,41 @@ mod tests {
         }
         assert_eq!(all, 1 + 255 + 12 * MOST_WANTED);
         // One that pays takes half of that back, down to one.
-        spin.found();
+        spin.found(100);
         spin.found_nothing();
         assert_eq!(short_sleeps(&spin), MOST_WANTED / 2);
-        (0..20).for_each(|_| spin.found());
+        (0..20).for_each(|_| spin.found(100));
         spin.found_nothing();
         assert_eq!(short_sleeps(&spin), 1);
+    }
+
+    /// Each finds something, but takes three times as long as the sleep that it saves.
+    #[test]
+    fn looks_that_cost_more_than_they_save_stop() {
+        let spin = Spin::new();
+        let took = 3 * SLEEP_COSTS as u64;
+        let most = (LEEWAY / (2 * SLEEP_COSTS)) as usize + 1;
+        for times in 0..10 {
+            short_sleeps(&spin);
+            let looks = (0..).take_while(|_| {
+                spin.found(took);
+                spin.wanted.get() == 0
+            });
+            assert_eq!(looks.count() + 1, most);
+            assert_eq!(spin.wanted.get(), (1 << times).min(MOST_WANTED));
+        }
+        // Good ones pay for some that are not.
+        short_sleeps(&spin);
+        (0..1_000).for_each(|_| spin.found(0));
+        assert_eq!(spin.then_wanted.get(), 1);
+        let looks = (0..).take_while(|_| {
+            spin.found(took);
+            spin.wanted.get() == 0
+        });
+        assert!((most..=2 * most).contains(&(looks.count() + 1)));
+        // However long one was.
+        spin.found(u64::MAX);
+        assert!(spin.wanted.get() > 0);
     }
 
     #[test]

@@ -39,6 +39,10 @@ impl Way {
         self.switches += u64::from(run);
         run
     }
+
+    fn has_run(&self) -> bool {
+        self.switches > 0 || self.stretch > self.left
+    }
 }
 
 /// How a turn goes on.
@@ -175,9 +179,19 @@ impl Worker {
             self.begin_stretch(way);
             first = first.or_else(|| self.queues.pick_bound().map(Pick::Started));
         }
-        let pick = first
+        let mut pick = first
             .or_else(|| self.find())
             .or_else(|| self.pick_lingering());
+        if pick.is_none() {
+            if self.tidy() {
+                return Next::End(Turn::Again);
+            }
+            pick = match self.look_longer(way.begun, way.has_run()) {
+                Look::Found(found) => Some(found),
+                Look::Later => return Next::End(Turn::Again),
+                Look::Nothing => None,
+            };
+        }
         if let Some(pick) = pick {
             if let Pick::Fresh(_) = pick {
                 self.tell_fresh();
@@ -186,17 +200,6 @@ impl Worker {
                 self.stop_searching();
             }
             return Next::Run(pick);
-        }
-        if self.tidy() {
-            return Next::End(Turn::Again);
-        }
-        match self.spin(way.begun) {
-            Look::Found => {
-                self.end_stretch(way);
-                return Next::Look;
-            }
-            Look::Later => return Next::End(Turn::Again),
-            Look::Nothing => {}
         }
         if let Some(sleep) = self.fall_asleep() {
             return Next::End(sleep);
