@@ -7,14 +7,14 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, LocalOptions, LocalRuntime, RuntimeMetrics};
 use tokio::task::coop::unconstrained;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::blocking::BlockingThreads;
 
@@ -74,8 +74,7 @@ impl Driver {
     /// Calls `turn` until it says `Exit`. Its argument wakes this worker from its sleep.
     pub(crate) fn drive(&self, mut turn: impl FnMut(&Waker) -> Turn) {
         self.runtime.block_on(async {
-            let mut alarm = pin!(sleep(Duration::ZERO));
-            let mut set_for = None;
+            let mut alarm = Alarm::new();
             poll_fn(|cx| {
                 let entered = self.foreign.as_ref().map(Handle::enter);
                 let turn = turn(cx.waker());
@@ -91,16 +90,7 @@ impl Driver {
                     }
                     Turn::Sleep => Poll::Pending,
                     Turn::SleepUntil(end) => {
-                        // One that is set for that time, as after most events, is left alone: it has the waker, which is the
-                        // same in every poll, and tokio polls again when it is time.
-                        if set_for != Some(end) || alarm.is_elapsed() {
-                            set_for = Some(end);
-                            alarm.as_mut().reset(end.into());
-                            // Without a budget it would not get as far as the waker.
-                            if pin!(unconstrained(alarm.as_mut())).poll(cx).is_ready() {
-                                cx.waker().wake_by_ref();
-                            }
-                        }
+                        alarm.set(end, cx);
                         Poll::Pending
                     }
                     Turn::Exit => Poll::Ready(()),
@@ -136,6 +126,36 @@ impl Driver {
         // wait for, and drops those after the time.
         drop(self.runtime);
         drop(timer);
+    }
+}
+
+/// What ends a worker's sleep in time.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    set_for: Option<Instant>,
+}
+
+impl Alarm {
+    /// In the worker's context.
+    fn new() -> Alarm {
+        Alarm {
+            sleep: Box::pin(sleep(Duration::ZERO)),
+            set_for: None,
+        }
+    }
+
+    /// One that is set for that time, as after most events, is left alone: it has the waker, which is the same in every poll, and tokio
+    /// polls again when it is time.
+    #[inline(never)]
+    fn set(&mut self, end: Instant, cx: &mut Context<'_>) {
+        if self.set_for != Some(end) || self.sleep.is_elapsed() {
+            self.set_for = Some(end);
+            self.sleep.as_mut().reset(end.into());
+            // Without a budget it would not get as far as the waker.
+            if pin!(unconstrained(&mut self.sleep)).poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
     }
 }
 

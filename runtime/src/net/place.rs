@@ -26,6 +26,14 @@ pub(super) enum Direction {
 
 impl Direction {
     #[inline]
+    pub(super) fn of(interest: Interest) -> Direction {
+        match interest.is_readable() {
+            true => Direction::Read,
+            false => Direction::Write,
+        }
+    }
+
+    #[inline]
     pub(super) fn interest(self) -> Interest {
         match self {
             Direction::Read => Interest::READABLE,

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -197,13 +197,8 @@ impl<S: AsFd> Source<S> {
         mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
         running.pace();
-        let direction = match interest.is_readable() {
-            true => Direction::Read,
-            false => Direction::Write,
-        };
+        let direction = Direction::of(interest);
         let mut registration = self.registration()?;
-        let mut deadline = Deadline::new(wait.timeout());
-        let mut over = false;
         // Relaxed: at worst there is a look too many, or a wait that ends at once.
         let mut drained = direction == Direction::Read && self.drained.load(Ordering::Relaxed);
         loop {
@@ -216,25 +211,14 @@ impl<S: AsFd> Source<S> {
                     return done.map_err(Into::into);
                 }
             }
-            if over {
-                return Err(Errno::AGAIN.into());
-            }
             // Relaxed: set by an earlier read, of whose data it says something.
-            if interest.is_error() || self.urgent.load(Ordering::Relaxed) {
+            if wait != Wait::Ever || interest.is_error() || self.urgent.load(Ordering::Relaxed) {
                 break;
             }
             let Some(place) = self.places.claim(direction) else {
                 break;
             };
-            let end = deadline.get();
-            if let Some(end) = end {
-                time::call_at(running, end);
-            }
-            let ended = place.wait(running, &registration, direction);
-            if end.is_some() {
-                over = time::is_over(running);
-            }
-            match ended {
+            match place.wait(running, &registration, direction) {
                 Ok(Wakeup::LookAgain) => {}
                 Ok(Wakeup::Closed) => break,
                 Err(Gone) => {
@@ -244,6 +228,53 @@ impl<S: AsFd> Source<S> {
             }
         }
         drop(registration);
+        match wait {
+            Wait::For(timeout) => self.in_time(running, interest, timeout, attempt),
+            Wait::Ever | Wait::Never => self.in_list(interest, Deadline::new(None), attempt),
+        }
+    }
+
+    /// The rest of [`on_fiber`](Self::on_fiber) for a wait with an end, after an attempt that found nothing.
+    #[track_caller]
+    fn in_time<R, E: Failure>(
+        &self,
+        running: Running,
+        interest: Interest,
+        timeout: Duration,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
+    ) -> io::Result<R> {
+        let direction = Direction::of(interest);
+        let mut deadline = Deadline::new(Some(timeout));
+        loop {
+            // Relaxed, as in `on_fiber`.
+            if interest.is_error() || self.urgent.load(Ordering::Relaxed) {
+                break;
+            }
+            let registration = self.registration()?;
+            let Some(place) = self.places.claim(direction) else {
+                break;
+            };
+            if let Some(end) = deadline.get() {
+                time::call_at(running, end);
+            }
+            let ended = place.wait(running, &registration, direction);
+            let over = time::is_over(running);
+            match ended {
+                Ok(Wakeup::LookAgain) => {}
+                Ok(Wakeup::Closed) => break,
+                Err(Gone) => {
+                    self.outlive(&registration);
+                    continue;
+                }
+            }
+            let done = self.try_now(&registration, direction, |fd| attempt(fd, false));
+            if let Some(done) = done {
+                return done.map_err(Into::into);
+            }
+            if over {
+                return Err(Errno::AGAIN.into());
+            }
+        }
         self.in_list(interest, deadline, attempt)
     }
 

@@ -30,8 +30,8 @@ pub(super) struct SleepFlag {
     /// It is in its reactor. A sleeper that is not yet there, or was just there, may run an async task, and
     /// that may take long: nobody relies on it.
     resting: AtomicBool,
-    /// When its sleep was ended, in ticks.
-    ended_at: Figure,
+    /// When somebody else last ended its sleep, in ticks.
+    called_at: Figure,
 }
 
 /// How a sleep ended.
@@ -40,8 +40,6 @@ pub(super) struct SleepEnd {
     pub(super) by_other: bool,
     /// And counted the sleeper as a searcher.
     pub(super) searching: bool,
-    /// In ticks.
-    pub(super) at: u64,
 }
 
 impl SleepFlag {
@@ -52,7 +50,7 @@ impl SleepFlag {
             sent_to_search: AtomicBool::new(false),
             watching: AtomicBool::new(false),
             resting: AtomicBool::new(alone),
-            ended_at: Figure::new(0),
+            called_at: Figure::new(0),
         }
     }
 }
@@ -135,7 +133,20 @@ impl Idle {
             return false;
         }
         let _locked = self.lock.lock();
-        self.end_sleep_locked(flag, false)
+        self.call_locked(flag, false)
+    }
+
+    /// When somebody else last ended a sleep, in ticks.
+    pub(super) fn called_at(&self, flag: &SleepFlag) -> u64 {
+        flag.called_at.load(Ordering::Relaxed)
+    }
+
+    fn call_locked(&self, flag: &SleepFlag, search: bool) -> bool {
+        let ended = self.end_sleep_locked(flag, search);
+        if ended {
+            flag.called_at.store(ticks(), Ordering::Relaxed);
+        }
+        ended
     }
 
     fn end_sleep_locked(&self, flag: &SleepFlag, search: bool) -> bool {
@@ -144,7 +155,6 @@ impl Idle {
             return false;
         }
         flag.asleep.store(false, Ordering::Relaxed);
-        flag.ended_at.store(ticks(), Ordering::Relaxed);
         self.sleepers.fetch_sub(1, Ordering::Relaxed);
         self.stop_watching(flag);
         if search && !flag.sent_to_search.load(Ordering::Relaxed) {
@@ -188,13 +198,13 @@ impl Idle {
             sleeping.min_by_key(|&(flag, load, _)| (!resting(flag), load))?;
         if !resting(flag) {
             // It may never rest. Nobody relies on it: it is not counted as a searcher.
-            self.end_sleep_locked(flag, false);
+            self.call_locked(flag, false);
             return Some(worker);
         }
         if self.watchers.load(Ordering::Relaxed) > 0 && load > bar() {
             return None;
         }
-        self.end_sleep_locked(flag, true);
+        self.call_locked(flag, true);
         Some(worker)
     }
 
@@ -207,7 +217,6 @@ impl Idle {
         SleepEnd {
             by_other,
             searching,
-            at: flag.ended_at.load(Ordering::Relaxed),
         }
     }
 

@@ -204,7 +204,8 @@ impl Worker {
             self.searching.set(end.searching);
             if end.by_other {
                 add(&remote.stats.woken, 1);
-                self.spin.was_woken(end.at, ticks());
+                let called_at = self.shared.idle.called_at(&remote.sleep);
+                self.spin.was_woken(called_at, ticks());
             }
         }
     }

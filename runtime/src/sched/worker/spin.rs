@@ -14,7 +14,6 @@ use std::cell::Cell;
 use std::hint::spin_loop;
 
 use super::Worker;
-use crate::sched::queues::Pick;
 use crate::sched::stats::add;
 use crate::sched::ticks::ticks;
 
@@ -61,6 +60,11 @@ impl Spin {
         }
     }
 
+    #[inline]
+    pub(super) fn may_pay(&self) -> bool {
+        self.wanted.get() == 0
+    }
+
     /// How long a look is, at the most.
     fn worth(&self) -> u64 {
         2 * self.wake_takes.get()
@@ -72,6 +76,7 @@ impl Spin {
     }
 
     /// It was not ended by its time or an event, but by somebody who had work, at that time.
+    #[cold]
     pub(super) fn was_woken(&self, at: u64, now: u64) {
         // Clocks of two processors: "before" may be a little after.
         let took = now.saturating_sub(at).min(WAKE_TAKES_MOST);
@@ -81,7 +86,7 @@ impl Spin {
         }
     }
 
-    /// A look of so many ticks was as good as a sleep.
+    /// A look of so many ticks was as good as a sleep. (Of several that saw the same fresh fiber one has it; each counts it.)
     fn found(&self, took: u64) {
         let gain = SLEEP_COSTS.saturating_sub_unsigned(took);
         let saved = self.saved.get().saturating_add(gain).min(LEEWAY);
@@ -103,7 +108,8 @@ impl Spin {
 
 /// What a look came to.
 pub(super) enum Look {
-    Found(Pick),
+    /// There is something.
+    Found,
     /// Timers and I/O come first: the turn is old.
     Later,
     /// It is time to sleep.
@@ -111,17 +117,9 @@ pub(super) enum Look {
 }
 
 impl Worker {
-    /// Nothing to run: looks for a while, if that may pay. `has_run` something in the turn that began at `turn_begun`.
-    #[inline]
-    pub(super) fn look_longer(&self, turn_begun: u64, has_run: bool) -> Look {
-        match self.spin.wanted.get() {
-            0 => self.spin(turn_begun, has_run),
-            _ => Look::Nothing,
-        }
-    }
-
+    /// Nothing to run: looks for a while. `has_run` something in the turn that began at `turn_begun`.
     #[cold]
-    fn spin(&self, turn_begun: u64, has_run: bool) -> Look {
+    pub(super) fn look_longer(&self, turn_begun: u64, has_run: bool) -> Look {
         let (begun, worth) = (ticks(), self.spin.worth());
         // A task that is ready, or will be, would wait for the end of each look; nobody tells whether one is.
         if self.context.reactor.has_tasks() {
@@ -147,12 +145,9 @@ impl Worker {
             false => self.searching.get() && shared.has_fresh(),
         };
         for round in 0_u32.. {
-            // What is fresh somebody else may have by now.
-            if (!self.remote().inbox.is_empty() || (round % FRESH_INTERVAL == 0 && has_fresh()))
-                && let Some(pick) = self.find()
-            {
+            if !self.remote().inbox.is_empty() || (round % FRESH_INTERVAL == 0 && has_fresh()) {
                 self.spin.found(ticks().wrapping_sub(begun));
-                return Look::Found(pick);
+                return Look::Found;
             }
             if ticks().wrapping_sub(begun) >= worth || shared.shutdown.is_closed() {
                 break;

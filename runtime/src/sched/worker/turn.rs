@@ -179,19 +179,9 @@ impl Worker {
             self.begin_stretch(way);
             first = first.or_else(|| self.queues.pick_bound().map(Pick::Started));
         }
-        let mut pick = first
+        let pick = first
             .or_else(|| self.find())
             .or_else(|| self.pick_lingering());
-        if pick.is_none() {
-            if self.tidy() {
-                return Next::End(Turn::Again);
-            }
-            pick = match self.look_longer(way.begun, way.has_run()) {
-                Look::Found(found) => Some(found),
-                Look::Later => return Next::End(Turn::Again),
-                Look::Nothing => None,
-            };
-        }
         if let Some(pick) = pick {
             if let Pick::Fresh(_) = pick {
                 self.tell_fresh();
@@ -200,6 +190,19 @@ impl Worker {
                 self.stop_searching();
             }
             return Next::Run(pick);
+        }
+        if self.tidy() {
+            return Next::End(Turn::Again);
+        }
+        if self.spin.may_pay() {
+            match self.look_longer(way.begun, way.has_run()) {
+                Look::Found => {
+                    self.end_stretch(way);
+                    return Next::Look;
+                }
+                Look::Later => return Next::End(Turn::Again),
+                Look::Nothing => {}
+            }
         }
         if let Some(sleep) = self.fall_asleep() {
             return Next::End(sleep);
