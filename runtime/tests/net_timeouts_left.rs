@@ -164,21 +164,28 @@ fn a_wait_that_was_cut_short_disturbs_nothing() {
     });
 }
 
-/// Thousands of timeouts that do not come are one timer: the worker sleeps on, and is woken for the first alone.
+/// Hundreds of timeouts that do not come leave one timer, far away: the worker sleeps on.
 #[test]
 fn what_does_not_come_wakes_nobody() {
     let _watchdog = watchdog(60);
     let runtime = runtime(1);
-    let (stream, answering) = runtime.run(|| {
+    let asking = runtime.spawn(|| {
         let (mut stream, answering) = echo();
         ask(&mut stream, LONG, 200);
-        (stream, answering)
+        // It lives on, and its timer with it.
+        fiber::park();
+        ask(&mut stream, LONG, 1);
+        stream.shutdown(Shutdown::Write).unwrap();
+        answering.join().unwrap();
     });
-    until(|| runtime.metrics().total().asleep);
-    let before = runtime.metrics().total();
-    std::thread::sleep(ms(300));
-    let after = runtime.metrics().total();
-    assert_eq!((before.turns, before.sleeps), (after.turns, after.sleeps));
-    stream.shutdown(Shutdown::Write).unwrap();
-    answering.join().unwrap();
+    // From when it has come to rest. (A duration, not an order.)
+    until(|| {
+        let before = runtime.metrics().total();
+        std::thread::sleep(ms(300));
+        let after = runtime.metrics().total();
+        before.asleep && (before.turns, before.sleeps) == (after.turns, after.sleeps)
+    });
+    assert_eq!(runtime.metrics().live(), 2);
+    asking.fiber().unpark();
+    asking.join().unwrap();
 }

@@ -86,7 +86,7 @@ fn hand_overs_across_workers_come_to_spare_sleeps() {
                 // However busy the machine is: now and then both have a processor.
                 let spared = || {
                     let total = handle.metrics().total();
-                    total.spins - total.vain_spins > 1_000
+                    total.spins - total.vain_spins > 100
                 };
                 trips.fetch_add(pair.hand_over(me, spared), Ordering::Relaxed);
             }
