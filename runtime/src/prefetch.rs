@@ -12,3 +12,15 @@ pub(crate) fn prefetch(address: usize) {
     // SAFETY: a hint, which does not fault.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
 }
+
+/// The same, as the only one who has it, for a write. (On processors that do not know the instruction it is none.)
+#[inline(always)]
+pub(crate) fn prefetch_to_write(address: usize) {
+    // SAFETY: a hint, which does not fault.
+    #[cfg(not(miri))]
+    unsafe {
+        std::arch::asm!("prefetchw byte ptr [{}]", in(reg) address, options(nostack, preserves_flags));
+    }
+    #[cfg(miri)]
+    let _ = address;
+}

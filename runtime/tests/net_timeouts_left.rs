@@ -1,13 +1,15 @@
-//! Timeouts that do not come: a wait that ends before leaves its fiber among the timers, and nothing that follows is wrong for that.
+//! Timeouts that do not come: a wait that ends before leaves its fiber among the timers, and nothing that follows is wrong for that. Nor do
+//! those come that need not.
 
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{runtime, until, watchdog};
-use sisal::fiber::{self, sleep, spawn};
+use common::{one_on_each_worker, runtime, until, watchdog};
+use sisal::fiber::{self, scope, sleep, spawn, yield_now};
 use sisal::os::unix::net::UnixStream;
 use sisal::timeout;
 
@@ -188,4 +190,41 @@ fn what_does_not_come_wakes_nobody() {
     assert_eq!(runtime.metrics().live(), 2);
     asking.fiber().unpark();
     asking.join().unwrap();
+}
+
+/// The reactor that knows of it is that of a worker which does something else for all that time. One reader waits in the registration's place, the
+/// other in its list.
+#[test]
+fn what_is_there_when_the_time_is_over_is_read() {
+    let _watchdog = watchdog(60);
+    runtime(2).run(|| {
+        let (here, there) = UnixStream::pair().unwrap();
+        let (here, there) = (&here, &there);
+        let (held, over) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        here.set_read_timeout(Some(SHORT)).unwrap();
+        one_on_each_worker(2, move |worker| {
+            if worker == 0 {
+                // Here it waits first, so this worker's reactor has the socket.
+                let error = (&*here).read(&mut [0]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                held.store(true, Ordering::Release);
+                while !over.load(Ordering::Acquire) {
+                    std::hint::spin_loop();
+                }
+                return;
+            }
+            until(|| held.load(Ordering::Acquire));
+            scope(|s| {
+                let reads = [(); 2].map(|()| s.spawn(|| (&*here).read(&mut [0])));
+                // Both wait.
+                yield_now();
+                (&*there).write_all(&[1, 2]).unwrap();
+                let reads = reads.map(|read| read.join().unwrap());
+                over.store(true, Ordering::Release);
+                for read in reads {
+                    assert_eq!(read.unwrap(), 1);
+                }
+            });
+        });
+    });
 }

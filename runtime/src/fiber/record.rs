@@ -54,7 +54,8 @@ pub(crate) use plant::plant;
 #[repr(C)]
 pub(crate) struct Header {
     pub(super) state: State,
-    home: AtomicU32,
+    /// Its place in its worker's list of bound fibers.
+    pub(crate) bound_at: Cell<u32>,
     pub(super) sp: Cell<Option<StackPointer>>,
     /// How its stack leads to its worker: here, so that a switch need not touch the stack's base.
     pub(super) link: ApartFrame,
@@ -72,8 +73,9 @@ pub(crate) struct Header {
     /// From the end of its first run, which did not end it, until its own end takes it, or for ever. (No `Option`, for
     /// which it would be written in other pieces than it is read, so that the processor has to wait for them.)
     pub(super) stack: Cell<MaybeUninit<SlabStack>>,
-    /// Its place in its worker's list of bound fibers.
-    pub(crate) bound_at: Cell<u32>,
+    /// Beside `scheduler`, so that another worker looks at no line that this one's writes to before the state word: a read before a
+    /// write brings it twice.
+    home: AtomicU32,
     /// Its place in its worker's timers.
     pub(super) timer_at: TimerPlace,
     pub(super) timer: TimerTimes,

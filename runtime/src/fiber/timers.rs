@@ -24,7 +24,7 @@ const AHEAD: usize = 8;
 /// Empty lists kept for the next ticks.
 const SPARE: usize = 64;
 /// Of no more room than this, in fibers.
-const SPARE_ROOM: usize = 4096;
+const SPARE_ROOM: usize = 256;
 
 /// In a header: it is in no list.
 const NOWHERE: u32 = u32::MAX;

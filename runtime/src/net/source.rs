@@ -272,7 +272,7 @@ impl<S: AsFd> Source<S> {
                 return done.map_err(Into::into);
             }
             if over {
-                return Err(Errno::AGAIN.into());
+                return self.at_last(attempt);
             }
         }
         self.in_list(interest, deadline, attempt)
@@ -349,9 +349,13 @@ impl<S: AsFd> Source<S> {
         let mut pauses = Pauses::new();
         loop {
             let registration = self.registration()?;
-            let Some(mut ready) = ready(&registration, interest, deadline.get())? else {
-                self.outlive(&registration);
-                continue;
+            let mut ready = match ready(&registration, interest, deadline.get()) {
+                Ok(Some(ready)) => ready,
+                Ok(None) => {
+                    self.outlive(&registration);
+                    continue;
+                }
+                Err(_) => return self.at_last(attempt),
             };
             let ended = ready.ready().is_read_closed();
             let failed = ready.ready().is_write_closed();
@@ -385,6 +389,15 @@ impl<S: AsFd> Source<S> {
         }
     }
 
+    /// The time is over. The reactor may be another worker's, which is busy and has not looked: what is there is there.
+    #[cold]
+    fn at_last<R, E: Failure>(
+        &self,
+        attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
+    ) -> io::Result<R> {
+        self.once(ThreadState::Plain, attempt)
+    }
+
     /// Waits until poll(2) says that there is room: also if an event that came before was not about that.
     ///
     /// # Errors
@@ -401,7 +414,14 @@ impl<S: AsFd> Source<S> {
                         return Ok(());
                     }
                     let registration = self.registration()?;
-                    match ready(&registration, Interest::WRITABLE, deadline)? {
+                    let Ok(found) = ready(&registration, Interest::WRITABLE, deadline) else {
+                        // As in `at_last`.
+                        return match has_room(fd)? {
+                            true => Ok(()),
+                            false => Err(Errno::AGAIN.into()),
+                        };
+                    };
+                    match found {
                         Some(ready) if ready.ready().is_write_closed() => {
                             time::sleep_until(pauses.until(deadline));
                             if deadline.is_some_and(|at| Instant::now() >= at) {

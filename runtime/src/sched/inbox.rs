@@ -7,6 +7,7 @@
 use std::ptr;
 
 use crate::fiber::{FiberPtr, Header};
+use crate::prefetch::prefetch_to_write;
 use crate::shim::{AtomicPtr, Ordering, fence};
 
 pub(super) struct Inbox {
@@ -19,12 +20,18 @@ impl Inbox {
         Inbox { head }
     }
 
+    /// Before a push: its line comes while the fiber's word is on its way too.
+    pub(super) fn prefetch(&self) {
+        prefetch_to_write(ptr::from_ref(self).addr());
+    }
+
     /// Adds a fiber; the caller has the duty to queue it, and it alone (S3).
     pub(super) fn push(&self, fiber: FiberPtr) {
         let raw = fiber.as_raw().cast_mut().cast::<Header>();
         // SAFETY: a fiber that has yet to be queued has not ended.
         let next = unsafe { &fiber.header().next };
-        let mut head = self.head.load(Ordering::Relaxed);
+        // A guess: to read it first would bring the line, which the owner writes to, twice.
+        let mut head = ptr::null_mut();
         loop {
             next.store(head, Ordering::Relaxed);
             // Release pairs with the Acquire of `take`: the link is there when the fiber is.
@@ -44,17 +51,20 @@ impl Inbox {
 
     /// The owner: everything that is here, oldest first, handed to `each`.
     pub(super) fn take(&self, mut each: impl FnMut(FiberPtr)) {
-        if self.is_empty() {
+        let seen = self.head.load(Ordering::Relaxed);
+        if seen.is_null() {
             return;
         }
+        // The newest record's line comes while this one is taken from whoever pushed.
+        prefetch_to_write(seen.addr());
         // Acquire pairs with `push`.
         let mut newest = self.head.swap(ptr::null_mut(), Ordering::Acquire);
         let mut oldest = ptr::null_mut::<Header>();
         while !newest.is_null() {
             // SAFETY: a queued fiber has not ended, and its link is the queue owner's (rule 3).
             let next = unsafe { &(*newest).next };
-            let rest = next.load(Ordering::Relaxed);
-            next.store(oldest, Ordering::Relaxed);
+            // One step only so that the record's line, of which more is written soon, comes once and not twice.
+            let rest = next.swap(oldest, Ordering::Relaxed);
             oldest = newest;
             newest = rest;
         }

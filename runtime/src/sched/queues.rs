@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::fresh::Fresh;
 use super::ready::Ready;
-use super::shared::Shared;
+use super::shared::{Remote, Shared};
 use super::stats::add;
 use crate::fiber::FiberPtr;
 use crate::shim::deque::{Steal, Worker as Deque};
@@ -104,7 +104,7 @@ impl Queues {
     pub(super) fn pick_other(
         &self,
         shared: &Shared,
-        index: usize,
+        remote: &Remote,
         may_start: impl Fn() -> bool,
     ) -> Option<Pick> {
         // Newest first, as `fresh`; before it, because others may help with that.
@@ -115,7 +115,7 @@ impl Queues {
         if may_start && let Some(fiber) = self.fresh.pop() {
             return Some(Pick::Fresh(fiber));
         }
-        self.empty_inbox(shared, index);
+        self.empty_inbox(remote);
         if let Some(fiber) = self.ready.pop() {
             return Some(Pick::Started(fiber));
         }
@@ -123,7 +123,7 @@ impl Queues {
         if !may_start || shared.injector.is_empty() {
             return None;
         }
-        inject(shared, index).map(Pick::Fresh)
+        inject(shared, remote).map(Pick::Fresh)
     }
 
     /// A pick for fairness: the inbox is emptied, and something fresh comes first, if there is any. What is for everybody only if this
@@ -132,10 +132,10 @@ impl Queues {
     pub(super) fn pick_for_fairness(
         &self,
         shared: &Shared,
-        index: usize,
+        remote: &Remote,
         may_start: impl FnOnce() -> bool,
     ) -> (Option<FiberPtr>, bool) {
-        self.empty_inbox(shared, index);
+        self.empty_inbox(remote);
         // The oldest of `local`. Beside the turn of the others, not in its place: the next pick is theirs.
         if !self.local_had_turn.replace(true)
             && let Some(fiber) = self.local.borrow_mut().pop_front()
@@ -148,8 +148,8 @@ impl Queues {
         if !may_start() {
             return (None, false);
         }
-        let injected = || inject(shared, index);
-        let oldest = || self.oldest_fresh(shared, index);
+        let injected = || inject(shared, remote);
+        let oldest = || self.oldest_fresh(remote);
         // By turns: neither shuts out the other by never being empty.
         let fiber = match injector_first {
             true => injected().or_else(oldest),
@@ -159,14 +159,14 @@ impl Queues {
     }
 
     /// Moves what others woke to `ready`.
-    fn empty_inbox(&self, shared: &Shared, index: usize) {
+    fn empty_inbox(&self, remote: &Remote) {
         let mut taken = 0;
-        shared.workers[index].inbox.take(|fiber| {
+        remote.inbox.take(|fiber| {
             taken += 1;
             self.ready.push_woken(fiber);
         });
         if taken > 0 {
-            add(&shared.workers[index].stats.inbox_pops, taken);
+            add(&remote.stats.inbox_pops, taken);
         }
     }
 
@@ -193,16 +193,15 @@ impl Queues {
 
     /// The oldest fresh fiber of somebody, the loads notwithstanding.
     #[cold]
-    pub(super) fn take_fresh(&self, shared: &Shared, index: usize) -> Option<Pick> {
-        let own = || self.oldest_fresh(shared, index);
+    pub(super) fn take_fresh(&self, shared: &Shared, remote: &Remote) -> Option<Pick> {
+        let own = || self.oldest_fresh(remote);
         let others = || {
             let found = (shared.workers.iter()).find_map(|v| steal(|| v.stealer.steal()))?;
-            let stats = &shared.workers[index].stats;
-            add(&stats.steals, 1);
-            add(&stats.stolen, 1);
+            add(&remote.stats.steals, 1);
+            add(&remote.stats.stolen, 1);
             Some(found)
         };
-        let fiber = own().or_else(|| inject(shared, index)).or_else(others);
+        let fiber = own().or_else(|| inject(shared, remote)).or_else(others);
         fiber.map(Pick::Fresh)
     }
 
@@ -220,8 +219,9 @@ impl Queues {
         self.next.get().is_some() || !self.ready.is_empty() || !self.local.borrow().is_empty()
     }
 
-    pub(super) fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
+    /// Whether there is something fresh here that others may take too.
+    pub(super) fn has_shared_fresh(&self) -> bool {
+        !self.is_alone() && !self.fresh.is_empty()
     }
 
     /// The only worker of its runtime: nobody steals, and there is nobody to steal from.
@@ -236,10 +236,10 @@ impl Queues {
         self.fresh.unshared()
     }
 
-    fn oldest_fresh(&self, shared: &Shared, index: usize) -> Option<FiberPtr> {
+    fn oldest_fresh(&self, remote: &Remote) -> Option<FiberPtr> {
         match self.fresh.is_alone() {
             true => self.fresh.pop_oldest(),
-            false => steal(|| shared.workers[index].stealer.steal()),
+            false => steal(|| remote.stealer.steal()),
         }
     }
 
@@ -254,9 +254,9 @@ impl Queues {
 }
 
 /// The oldest fiber of the injector.
-fn inject(shared: &Shared, index: usize) -> Option<FiberPtr> {
+fn inject(shared: &Shared, remote: &Remote) -> Option<FiberPtr> {
     let fiber = steal(|| shared.injector.steal())?;
-    add(&shared.workers[index].stats.injector_pops, 1);
+    add(&remote.stats.injector_pops, 1);
     Some(fiber)
 }
 

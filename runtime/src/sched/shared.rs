@@ -378,7 +378,13 @@ impl Schedule for Shared {
         let home = unsafe { fiber.header() }.home() as usize;
         match self.local_worker() {
             Some(worker) if worker.index == home => worker.wake(fiber, reason),
-            _ => false,
+            _ => {
+                // Most calls lead to a push.
+                if let Some(remote) = self.workers.get(home) {
+                    remote.inbox.prefetch();
+                }
+                false
+            }
         }
     }
 

@@ -5,7 +5,6 @@ use crate::driver::Turn;
 use crate::sched::placement::{Holding, bar};
 use crate::sched::queues::Pick;
 use crate::sched::stats::add;
-use crate::sched::ticks::ticks;
 use crate::shim::Ordering;
 use crate::stack_pool::Step;
 
@@ -15,8 +14,8 @@ const MOST_STOLEN: usize = 32;
 impl Worker {
     /// The next fiber, when none that is bound here comes first.
     pub(super) fn find(&self) -> Option<Pick> {
-        let (shared, index) = (&self.shared, self.index);
-        let pick = (self.queues).pick_other(shared, index, || self.may_start());
+        let may_start = || self.may_start();
+        let pick = (self.queues).pick_other(&self.shared, self.remote(), may_start);
         if pick.is_some() || self.queues.is_alone() {
             return pick;
         }
@@ -25,24 +24,31 @@ impl Worker {
 
     #[cold]
     fn search(&self) -> Option<Pick> {
-        let idle = &self.shared.idle;
-        if !self.searching.get() {
-            if !idle.start_search(self.shared.workers.len()) {
-                return None;
-            }
-            self.searching.set(true);
+        let may_start = self.may_start();
+        // Where there is nothing to find, no word of it: who searches writes to a line that all who do write to.
+        if (may_start && !self.searching.get() && !self.shared.has_fresh()) || !self.may_search() {
+            return None;
         }
-        if self.may_start() {
+        if may_start {
             self.holding.set(None);
             // One more than the bar: at the bar it still starts one.
             let room = self.bar.get().saturating_add(1) - self.load();
             let most = usize::try_from(room).map_or(MOST_STOLEN, |room| room.min(MOST_STOLEN));
             self.queues.steal(&self.shared, self.index, most)
         } else if self.is_impatient() {
-            self.queues.take_fresh(&self.shared, self.index)
+            self.queues.take_fresh(&self.shared, self.remote())
         } else {
             None
         }
+    }
+
+    /// Whether this worker searches: pushers rely on it from here on.
+    pub(super) fn may_search(&self) -> bool {
+        if !self.searching.get() {
+            let starts = self.shared.idle.start_search(self.shared.workers.len());
+            self.searching.set(starts);
+        }
+        self.searching.get()
     }
 
     /// Whether this worker starts fresh fibers, or holds back: if it is the only one, from nobody.
@@ -170,17 +176,19 @@ impl Worker {
         worked
     }
 
-    /// Nothing to run. `Some`: the sleep has begun, and whoever brings work ends it.
-    pub(super) fn fall_asleep(&self) -> Option<Turn> {
+    /// In a turn that began at `turn_begun` a look for something to run has just found nothing. `Some`: the sleep has begun, and
+    /// whoever brings work ends it.
+    pub(super) fn fall_asleep(&self, turn_begun: u64) -> Option<Turn> {
+        debug_assert!(!self.queues.has_own(), "the look was for this too");
         let (shared, remote) = (&*self.shared, self.remote());
         let last_searcher = self.searching.replace(false) && shared.idle.end_search();
         let may_start = self.may_start();
         let holding = self.holding.get();
         let holding = holding.filter(|_| !may_start && shared.has_fresh());
         shared.idle.announce(&remote.sleep, holding.is_some());
+        // (What only this worker puts somewhere needs no second look. But it may start now what it held back from.)
         let work = !remote.inbox.is_empty()
-            || self.queues.has_own()
-            || (may_start && (!shared.injector.is_empty() || self.queues.has_fresh()))
+            || (may_start && (!shared.injector.is_empty() || self.queues.has_shared_fresh()))
             // A searcher takes it, or looks again when it gives up. (And may this one search?) What this
             // one holds back from, it watches.
             || (!self.queues.is_alone()
@@ -192,7 +200,7 @@ impl Worker {
         if !work {
             add(&remote.stats.sleeps, 1);
             self.slept.set(true);
-            self.spin.slept(ticks());
+            self.spin.slept(turn_begun);
             let Some(holding) = holding else {
                 return Some(Turn::Sleep);
             };

@@ -6,7 +6,8 @@
 //! shared-memory multiprocessor", SOSP 1991, the time spent is held against what it saves:
 //!
 //! - After a look for nothing it takes twice as many short sleeps to the next, so looks that never help, as where two workers share a processor, cost little.
-//! - What looks find saves a sleep each. If they have taken much longer than those sleeps would have, they stop, as after a look for nothing.
+//! - What looks find saves a sleep each. If they have taken much longer than those sleeps would have, they stop, as after a look for nothing; and while
+//!   all of them, those for nothing too, have taken longer, no look that finds something makes the next one come sooner.
 //!
 //! A worker that looks sets no flag: to others it is awake, and if it searches they rely on it as on any searcher.
 
@@ -35,6 +36,9 @@ const MOST_WANTED: u32 = 256;
 
 /// Rounds between two looks at what is fresh, which is in places that others write to all the time.
 const FRESH_INTERVAL: u32 = 16;
+
+/// Rounds until it searches, if not too many others do: pushers rely on it from then on and wake nobody.
+const SEARCHES_AFTER: u32 = 4 * FRESH_INTERVAL;
 
 /// What a worker knows of its sleeps.
 pub(super) struct Spin {
@@ -70,9 +74,9 @@ impl Spin {
         2 * self.wake_takes.get()
     }
 
-    /// A sleep begins.
-    pub(super) fn slept(&self, now: u64) {
-        self.slept_at.set(now);
+    /// A turn that began then has become a sleep. (The sleep's own beginning would be another look at the clock.)
+    pub(super) fn slept(&self, turn_begun: u64) {
+        self.slept_at.set(turn_begun);
     }
 
     /// It was not ended by its time or an event, but by somebody who had work, at that time.
@@ -91,15 +95,22 @@ impl Spin {
         let gain = SLEEP_COSTS.saturating_sub_unsigned(took);
         let saved = self.saved.get().saturating_add(gain).min(LEEWAY);
         self.saved.set(saved);
-        if gain > 0 {
+        if gain > 0 && saved >= 0 {
             self.then_wanted.set((self.then_wanted.get() / 2).max(1));
         } else if saved < -LEEWAY {
             self.saved.set(0);
-            self.found_nothing();
+            self.seldomer();
         }
     }
 
+    /// All of it was for nothing.
     fn found_nothing(&self) {
+        let saved = (self.saved.get()).saturating_sub_unsigned(self.worth());
+        self.saved.set(saved.max(-LEEWAY));
+        self.seldomer();
+    }
+
+    fn seldomer(&self) {
         let wanted = self.then_wanted.get();
         self.wanted.set(wanted);
         self.then_wanted.set((2 * wanted).min(MOST_WANTED));
@@ -133,19 +144,23 @@ impl Worker {
             }
             return Look::Later;
         }
-        if self.searching.get() && !self.may_start() {
+        let may_start = self.may_start();
+        if self.searching.get() && !may_start {
             // Pushers would rely on this worker meanwhile.
             self.stop_searching();
         }
         let (shared, stats) = (&self.shared, &self.remote().stats);
         add(&stats.spins, 1);
         let is_alone = self.queues.is_alone();
-        let has_fresh = || match is_alone {
+        let has_fresh = |round: u32| match is_alone {
             true => !shared.injector.is_empty(),
-            false => self.searching.get() && shared.has_fresh(),
+            // Only whom pushers rely on writes to the line that all of them write to: not in a short look.
+            false if round < SEARCHES_AFTER => may_start && shared.has_fresh(),
+            false => may_start && self.may_search() && shared.has_fresh(),
         };
         for round in 0_u32.. {
-            if !self.remote().inbox.is_empty() || (round % FRESH_INTERVAL == 0 && has_fresh()) {
+            if !self.remote().inbox.is_empty() || (round % FRESH_INTERVAL == 0 && has_fresh(round))
+            {
                 self.spin.found(ticks().wrapping_sub(begun));
                 return Look::Found;
             }
@@ -203,8 +218,11 @@ mod tests {
             all += wanted;
         }
         assert_eq!(all, 1 + 255 + 12 * MOST_WANTED);
-        // One that pays takes half of that back, down to one.
-        spin.found(100);
+        // Those that pay first pay for what these took.
+        (0..LEEWAY / SLEEP_COSTS - 1).for_each(|_| spin.found(0));
+        assert_eq!(spin.then_wanted.get(), MOST_WANTED);
+        // From then on each takes half of that back, down to one.
+        spin.found(0);
         spin.found_nothing();
         assert_eq!(short_sleeps(&spin), MOST_WANTED / 2);
         (0..20).for_each(|_| spin.found(100));
@@ -239,6 +257,19 @@ mod tests {
         // However long one was.
         spin.found(u64::MAX);
         assert!(spin.wanted.get() > 0);
+    }
+
+    /// Good ones that come by turns with ones for nothing, which take twice as long as a sleep.
+    #[test]
+    fn looks_that_pay_half_of_the_time_become_few() {
+        let spin = Spin::new();
+        let mut sleeps = 0;
+        for _ in 0..1_000 {
+            sleeps += short_sleeps(&spin);
+            spin.found(100);
+            spin.found_nothing();
+        }
+        assert!(sleeps > 900 * MOST_WANTED, "{sleeps}");
     }
 
     #[test]

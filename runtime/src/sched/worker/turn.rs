@@ -73,6 +73,7 @@ impl Worker {
         }
         let turn = self.run_fibers();
         self.in_turn.set(false);
+        let mut ready = 0;
         let turn = match turn {
             Turn::Sleep => self.next_alarm().map_or(turn, Turn::SleepUntil),
             Turn::SleepUntil(end) => {
@@ -80,13 +81,12 @@ impl Worker {
             }
             Turn::Again => {
                 self.tidy_beside_work();
+                ready = self.queues.ready_len();
                 turn
             }
             Turn::Exit => turn,
         };
-        stats
-            .ready
-            .store(self.queues.ready_len(), Ordering::Relaxed);
+        stats.ready.store(ready, Ordering::Relaxed);
         if !self.queues.is_alone() {
             self.publish_load(self.remote().bound.load(Ordering::Relaxed));
         }
@@ -204,7 +204,7 @@ impl Worker {
                 Look::Nothing => {}
             }
         }
-        if let Some(sleep) = self.fall_asleep() {
+        if let Some(sleep) = self.fall_asleep(way.begun) {
             return Next::End(sleep);
         }
         // Perhaps there is only the shutdown to look at.
@@ -233,7 +233,8 @@ impl Worker {
     #[cold]
     fn pick_for_fairness(&self) -> Option<FiberPtr> {
         let may_start = || self.may_start() || self.is_impatient();
-        let (fiber, again) = (self.queues).pick_for_fairness(&self.shared, self.index, may_start);
+        let (fiber, again) =
+            (self.queues).pick_for_fairness(&self.shared, self.remote(), may_start);
         // This pick included.
         self.fair_in.set(if again { 1 } else { FAIRNESS_INTERVAL });
         fiber
