@@ -39,7 +39,7 @@ pub(crate) use common_methods;
 macro_rules! timeout_methods {
     () => {
         /// Lets reads fail with `WouldBlock` after `timeout`; `None` lets them wait for ever. (Resolution: 1 ms, by
-        /// std's clock. One that does not come costs next to nothing.)
+        /// std's clock: tokio's `pause` does not stop it. One that does not come costs next to nothing.)
         ///
         /// # Errors
         /// `InvalidInput` for a zero timeout.

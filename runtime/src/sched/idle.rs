@@ -220,14 +220,19 @@ impl Idle {
         }
     }
 
+    /// Whether enough workers search.
+    pub(super) fn has_enough_searchers(&self, workers: usize) -> bool {
+        2 * self.searchers.load(Ordering::Relaxed) >= workers
+    }
+
     /// Worker: wants to search. False: enough others do.
     #[must_use]
     pub(super) fn start_search(&self, workers: usize) -> bool {
-        if 2 * self.searchers.load(Ordering::Relaxed) >= workers {
-            return false;
+        let starts = !self.has_enough_searchers(workers);
+        if starts {
+            self.searchers.fetch_add(1, Ordering::Relaxed);
         }
-        self.searchers.fetch_add(1, Ordering::Relaxed);
-        true
+        starts
     }
 
     /// Worker: ends its search. True: it was the last; if it found work, or is about to sleep,

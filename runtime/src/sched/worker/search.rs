@@ -42,6 +42,12 @@ impl Worker {
         }
     }
 
+    /// Whether this worker searches, or would.
+    pub(super) fn could_search(&self) -> bool {
+        let (shared, searches) = (&self.shared, self.searching.get());
+        searches || !shared.idle.has_enough_searchers(shared.workers.len())
+    }
+
     /// Whether this worker searches: pushers rely on it from here on.
     pub(super) fn may_search(&self) -> bool {
         if !self.searching.get() {
