@@ -19,7 +19,7 @@ pub(crate) fn prefetch_to_write(address: usize) {
     // SAFETY: a hint, which does not fault.
     #[cfg(not(miri))]
     unsafe {
-        std::arch::asm!("prefetchw byte ptr [{}]", in(reg) address, options(nostack, preserves_flags));
+        std::arch::asm!("prefetchw byte ptr [{}]", in(reg) address, options(nomem, nostack, preserves_flags));
     }
     #[cfg(miri)]
     let _ = address;

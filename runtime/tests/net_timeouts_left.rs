@@ -3,14 +3,14 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{one_on_each_worker, runtime, until, watchdog};
 use sisal::fiber::{self, scope, sleep, spawn, yield_now};
-use sisal::os::unix::net::UnixStream;
+use sisal::os::unix::net::{UnixDatagram, UnixStream};
 use sisal::timeout;
 
 const SHORT: Duration = Duration::from_millis(5);
@@ -192,39 +192,60 @@ fn what_does_not_come_wakes_nobody() {
     asking.join().unwrap();
 }
 
-/// The reactor that knows of it is that of a worker which does something else for all that time. One reader waits in the registration's place, the
-/// other in its list.
+/// `wait` waits for the socket with a timeout, twice on one worker, one in the registration's place and one in its list; its reactor is another worker's that
+/// does something else for all that time. Then comes `event`. What the waits gave.
+fn behind_a_busy_reactor<T: Send>(
+    wait: impl Fn() -> io::Result<T> + Sync,
+    event: impl Fn() + Sync,
+) -> [io::Result<T>; 2] {
+    let (held, over) = (&AtomicBool::new(false), &AtomicBool::new(false));
+    let (wait, event) = (&wait, &event);
+    let mut both = one_on_each_worker(2, move |worker| {
+        if worker == 0 {
+            // It waits here first, so this worker's reactor has the socket.
+            assert_eq!(wait().err().unwrap().kind(), ErrorKind::WouldBlock);
+            held.store(true, Ordering::Release);
+            while !over.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+            return None;
+        }
+        until(|| held.load(Ordering::Acquire));
+        Some(scope(|s| {
+            let waits = [(); 2].map(|()| s.spawn(wait));
+            yield_now();
+            event();
+            let waits = waits.map(|wait| wait.join().unwrap());
+            over.store(true, Ordering::Release);
+            waits
+        }))
+    });
+    both.remove(1).unwrap()
+}
+
 #[test]
 fn what_is_there_when_the_time_is_over_is_read() {
     let _watchdog = watchdog(60);
     runtime(2).run(|| {
         let (here, there) = UnixStream::pair().unwrap();
-        let (here, there) = (&here, &there);
-        let (held, over) = (&AtomicBool::new(false), &AtomicBool::new(false));
-        here.set_read_timeout(Some(SHORT)).unwrap();
-        one_on_each_worker(2, move |worker| {
-            if worker == 0 {
-                // Here it waits first, so this worker's reactor has the socket.
-                let error = (&*here).read(&mut [0]).unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::WouldBlock);
-                held.store(true, Ordering::Release);
-                while !over.load(Ordering::Acquire) {
-                    std::hint::spin_loop();
-                }
-                return;
-            }
-            until(|| held.load(Ordering::Acquire));
-            scope(|s| {
-                let reads = [(); 2].map(|()| s.spawn(|| (&*here).read(&mut [0])));
-                // Both wait.
-                yield_now();
-                (&*there).write_all(&[1, 2]).unwrap();
-                let reads = reads.map(|read| read.join().unwrap());
-                over.store(true, Ordering::Release);
-                for read in reads {
-                    assert_eq!(read.unwrap(), 1);
-                }
-            });
-        });
+        here.set_read_timeout(Some(ms(20))).unwrap();
+        let event = || (&there).write_all(&[1, 2]).unwrap();
+        for read in behind_a_busy_reactor(|| (&here).read(&mut [0]), event) {
+            assert_eq!(read.unwrap(), 1);
+        }
+    });
+}
+
+/// Of a datagram socket that end is told by nothing but its event.
+#[test]
+fn an_end_that_came_before_the_time_was_over_is_seen() {
+    let _watchdog = watchdog(60);
+    runtime(2).run(|| {
+        let (here, _there) = UnixDatagram::pair().unwrap();
+        here.set_read_timeout(Some(ms(20))).unwrap();
+        let event = || here.shutdown(Shutdown::Read).unwrap();
+        for received in behind_a_busy_reactor(|| here.recv(&mut [0]), event) {
+            assert_eq!(received.unwrap(), 0);
+        }
     });
 }

@@ -272,7 +272,7 @@ impl<S: AsFd> Source<S> {
                 return done.map_err(Into::into);
             }
             if over {
-                return self.at_last(attempt);
+                return self.at_last(interest, attempt);
             }
         }
         self.in_list(interest, deadline, attempt)
@@ -355,7 +355,7 @@ impl<S: AsFd> Source<S> {
                     self.outlive(&registration);
                     continue;
                 }
-                Err(_) => return self.at_last(attempt),
+                Err(_) => return self.at_last(interest, attempt),
             };
             let ended = ready.ready().is_read_closed();
             let failed = ready.ready().is_write_closed();
@@ -393,9 +393,11 @@ impl<S: AsFd> Source<S> {
     #[cold]
     fn at_last<R, E: Failure>(
         &self,
-        attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
+        interest: Interest,
+        mut attempt: impl FnMut(BorrowedFd<'_>, bool) -> Result<(R, Took), E>,
     ) -> io::Result<R> {
-        self.once(ThreadState::Plain, attempt)
+        let ended = poll_thread(self.socket.as_fd(), interest, Some(Instant::now()))?;
+        self.once(ThreadState::Plain, |fd, _| attempt(fd, ended))
     }
 
     /// Waits until poll(2) says that there is room: also if an event that came before was not about that.

@@ -5,6 +5,7 @@ use crate::driver::Turn;
 use crate::sched::placement::{Holding, bar};
 use crate::sched::queues::Pick;
 use crate::sched::stats::add;
+use crate::sched::ticks::ticks;
 use crate::shim::Ordering;
 use crate::stack_pool::Step;
 
@@ -182,9 +183,8 @@ impl Worker {
         worked
     }
 
-    /// In a turn that began at `turn_begun` a look for something to run has just found nothing. `Some`: the sleep has begun, and
-    /// whoever brings work ends it.
-    pub(super) fn fall_asleep(&self, turn_begun: u64) -> Option<Turn> {
+    /// A look for something to run has just found nothing. `Some`: the sleep has begun, and whoever brings work ends it.
+    pub(super) fn fall_asleep(&self) -> Option<Turn> {
         debug_assert!(!self.queues.has_own(), "the look was for this too");
         let (shared, remote) = (&*self.shared, self.remote());
         let last_searcher = self.searching.replace(false) && shared.idle.end_search();
@@ -206,7 +206,7 @@ impl Worker {
         if !work {
             add(&remote.stats.sleeps, 1);
             self.slept.set(true);
-            self.spin.slept(turn_begun);
+            self.spin.slept(ticks());
             let Some(holding) = holding else {
                 return Some(Turn::Sleep);
             };

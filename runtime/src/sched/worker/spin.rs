@@ -74,9 +74,9 @@ impl Spin {
         2 * self.wake_takes.get()
     }
 
-    /// A turn that began then has become a sleep. (The sleep's own beginning would be another look at the clock.)
-    pub(super) fn slept(&self, turn_begun: u64) {
-        self.slept_at.set(turn_begun);
+    /// A sleep begins.
+    pub(super) fn slept(&self, now: u64) {
+        self.slept_at.set(now);
     }
 
     /// It was not ended by its time or an event, but by somebody who had work, at that time.

@@ -204,7 +204,7 @@ impl Worker {
                 Look::Nothing => {}
             }
         }
-        if let Some(sleep) = self.fall_asleep(way.begun) {
+        if let Some(sleep) = self.fall_asleep() {
             return Next::End(sleep);
         }
         // Perhaps there is only the shutdown to look at.
