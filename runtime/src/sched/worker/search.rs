@@ -27,7 +27,9 @@ impl Worker {
     fn search(&self) -> Option<Pick> {
         let may_start = self.may_start();
         // Where there is nothing to find, no word of it: who searches writes to a line that all who do write to.
-        if (may_start && !self.searching.get() && !self.shared.has_fresh()) || !self.may_search() {
+        if (may_start && !self.searching.get() && !self.shared.has_fresh())
+            || !self.begins_to_search()
+        {
             return None;
         }
         if may_start {
@@ -43,14 +45,14 @@ impl Worker {
         }
     }
 
-    /// Whether this worker searches, or would.
-    pub(super) fn could_search(&self) -> bool {
+    /// Whether this worker searches, or could begin to.
+    pub(super) fn may_search(&self) -> bool {
         let (shared, searches) = (&self.shared, self.searching.get());
         searches || !shared.idle.has_enough_searchers(shared.workers.len())
     }
 
-    /// Whether this worker searches: pushers rely on it from here on.
-    pub(super) fn may_search(&self) -> bool {
+    /// Has this worker search, if not too many others do. True: it does, and pushers rely on it from here on.
+    pub(super) fn begins_to_search(&self) -> bool {
         if !self.searching.get() {
             let starts = self.shared.idle.start_search(self.shared.workers.len());
             self.searching.set(starts);

@@ -155,10 +155,8 @@ impl Worker {
         let has_fresh = |round: u32| match is_alone {
             true => !shared.injector.is_empty(),
             // Only whom pushers rely on writes to the line that all of them write to: not in a short look.
-            false if round < SEARCHES_AFTER => {
-                may_start && self.could_search() && shared.has_fresh()
-            }
-            false => may_start && self.may_search() && shared.has_fresh(),
+            false if round < SEARCHES_AFTER => may_start && self.may_search() && shared.has_fresh(),
+            false => may_start && self.begins_to_search() && shared.has_fresh(),
         };
         for round in 0_u32.. {
             if !self.remote().inbox.is_empty() || (round % FRESH_INTERVAL == 0 && has_fresh(round))
