@@ -83,6 +83,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
             "keep",
             "metrics",
             "overflow",
+            "prefetch",
             "shim",
             "stack_pool",
             "stall",
